@@ -1,0 +1,138 @@
+// Package reliability keeps the books of reliable delivery: what arrived,
+// what was acknowledged, what must be sent again, what may be handed over.
+//
+// Nothing here reads a clock, blocks or starts a goroutine, and no type is
+// safe for concurrent use: the worker or client that owns a session owns its
+// windows.
+package reliability
+
+import "math/bits"
+
+// WindowSize is the reliable receive window in packets.
+const WindowSize = 1024
+
+// windowWords is the number of 64-bit words in the ring of a receive window.
+const windowWords = WindowSize / 64
+
+// SackWords is the number of bitmap words an acknowledgement can carry.
+const SackWords = 4
+
+// Class says what a reliable sequence number means to a receive window.
+type Class uint8
+
+const (
+	// Fresh is inside the window and was not seen: mark it and keep the packet.
+	Fresh Class = iota
+	// Duplicate was received before: acknowledge again, do not look inside.
+	Duplicate
+	// Outside is too far ahead or too far behind to be told apart: drop it.
+	Outside
+)
+
+// String returns the lower-case name of the class.
+func (c Class) String() string {
+	switch c {
+	case Fresh:
+		return "fresh"
+	case Duplicate:
+		return "duplicate"
+	case Outside:
+		return "outside"
+	}
+	return "unknown"
+}
+
+// ReceiveWindow records which reliable packets arrived. It is the algorithm
+// that the gate runs on the session entry, field by field: Next is rcv_nxt,
+// High is rcv_high, Bits is rcv_bits.
+//
+// The zero value expects sequence 0.
+type ReceiveWindow struct {
+	Next uint32              // next sequence expected; everything before it arrived
+	High uint32              // one past the highest sequence that arrived
+	Bits [windowWords]uint64 // bit sequence % WindowSize: arrived beyond Next
+}
+
+// Reset makes w expect next, with nothing held beyond it.
+func (w *ReceiveWindow) Reset(next uint32) {
+	*w = ReceiveWindow{Next: next, High: next}
+}
+
+// Classify says what to do with sequence seq. It changes nothing, so that a
+// caller can first make sure of a place to keep the packet.
+func (w *ReceiveWindow) Classify(seq uint32) Class {
+	ahead := seq - w.Next
+	if ahead < WindowSize {
+		if w.held(seq) {
+			return Duplicate
+		}
+		return Fresh
+	}
+	if -ahead <= WindowSize {
+		return Duplicate
+	}
+	return Outside
+}
+
+// Mark records that seq arrived. The caller has found it Fresh.
+func (w *ReceiveWindow) Mark(seq uint32) {
+	if seq == w.Next && w.High == w.Next {
+		w.Next++
+		w.High++
+		return
+	}
+	w.Bits[seq/64%windowWords] |= 1 << (seq % 64)
+	if int32(seq+1-w.High) > 0 {
+		w.High = seq + 1
+	}
+	if seq == w.Next {
+		w.advance()
+	}
+}
+
+// advance moves Next over what is held and clears the bits it passes. No bit
+// is set at or beyond High, so the walk ends there at the latest.
+func (w *ReceiveWindow) advance() {
+	for {
+		word := &w.Bits[w.Next/64%windowWords]
+		shift := w.Next % 64
+		run := uint32(bits.TrailingZeros64(^(*word >> shift)))
+		if run > 64-shift {
+			run = 64 - shift
+		}
+		if run == 0 {
+			return
+		}
+		*word &^= (1<<run - 1) << shift
+		w.Next += run
+	}
+}
+
+// Sack fills dst with the packets held beyond Next, bit i of word k standing
+// for Next+1+64k+i, and returns how many words are left once trailing zero
+// words are taken off. Words from there on are zero.
+func (w *ReceiveWindow) Sack(dst *[SackWords]uint64) (words int) {
+	*dst = [SackWords]uint64{}
+	if w.High == w.Next {
+		return 0
+	}
+	first := w.Next + 1
+	shift := first % 64
+	for k := range dst {
+		at := first/64 + uint32(k)
+		// A shift by 64 yields 0, so an aligned start takes nothing from the
+		// next word.
+		dst[k] = w.Bits[at%windowWords]>>shift | w.Bits[(at+1)%windowWords]<<(64-shift)
+		if dst[k] != 0 {
+			words = k + 1
+		}
+	}
+	return words
+}
+
+// Pending reports whether something is held beyond a gap.
+func (w *ReceiveWindow) Pending() bool { return w.High != w.Next }
+
+func (w *ReceiveWindow) held(seq uint32) bool {
+	return w.Bits[seq/64%windowWords]>>(seq%64)&1 != 0
+}
