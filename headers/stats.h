@@ -36,7 +36,6 @@
 	X(DROP, drop_reset)	     /* RST outside the window or malformed */ \
 	X(DROP, drop_ring_full)	     /* no commit slot: not acknowledged */    \
 	X(DROP, drop_ring_pressure)  /* out of order while slots are scarce */ \
-	X(DROP, drop_draining)	     /* no worker owns the session any more */ \
 	/* Absorbed: its effect is in shared memory. */                        \
 	X(DROP, absorb_ack)                                                    \
 	X(DROP, absorb_ack_stale)    /* older than what is already known */    \
