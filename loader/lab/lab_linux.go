@@ -1,0 +1,266 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/xrudp/xrudp/loader/internal/ethtool"
+)
+
+var (
+	serverIPv4 = netip.MustParsePrefix("10.99.0.1/24")
+	clientIPv4 = netip.MustParsePrefix("10.99.0.2/24")
+	serverIPv6 = netip.MustParsePrefix("fd99::1/64")
+	clientIPv6 = netip.MustParsePrefix("fd99::2/64")
+)
+
+// Lab is a running pair. Close may be called more than once.
+type Lab struct {
+	Server End
+	Client End
+
+	pass *ebpf.Program
+	peer link.Link
+}
+
+// New builds a lab. An error that wraps ErrUnavailable means that this process
+// may not create namespaces, or that the kernel lacks veth.
+func New(opts Options) (*Lab, error) {
+	opts = opts.withDefaults()
+	l := &Lab{}
+	if err := l.build(opts); err != nil {
+		l.Close()
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP) {
+			return nil, fmt.Errorf("build lab: %w: %w", ErrUnavailable, err)
+		}
+		return nil, fmt.Errorf("build lab: %w", err)
+	}
+	return l, nil
+}
+
+func (l *Lab) build(opts Options) error {
+	for _, end := range []*End{&l.Server, &l.Client} {
+		ns, err := newNamespace()
+		if err != nil {
+			return err
+		}
+		end.Namespace = ns
+	}
+	l.Server.Interface, l.Server.IPv4, l.Server.IPv6 = ServerInterface, serverIPv4.Addr(), serverIPv6.Addr()
+	l.Client.Interface, l.Client.IPv4, l.Client.IPv6 = ClientInterface, clientIPv4.Addr(), clientIPv6.Addr()
+
+	if err := l.Server.Do(func() error { return addPair(opts, l.Client.fd) }); err != nil {
+		return err
+	}
+	if err := l.Server.configure(serverIPv4, serverIPv6, nil); err != nil {
+		return err
+	}
+	client := map[ethtool.Setting]bool{ethtool.TXChecksum: false}
+	if err := l.Client.configure(clientIPv4, clientIPv6, client); err != nil {
+		return err
+	}
+	if err := l.introduce(); err != nil {
+		return err
+	}
+	if !opts.PlainClient {
+		if err := l.attachPass(); err != nil {
+			return err
+		}
+	}
+	if opts.ThreadedNAPI {
+		return l.Server.threadNAPI(opts.NAPICPU)
+	}
+	return nil
+}
+
+func addPair(opts Options, client int) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = ServerInterface
+	attrs.MTU = opts.MTU
+	attrs.NumTxQueues = opts.Queues
+	attrs.NumRxQueues = opts.Queues
+	veth := netlink.NewVeth(attrs)
+	veth.PeerName = ClientInterface
+	veth.PeerNamespace = netlink.NsFd(client)
+	veth.PeerNumTxQueues = uint32(opts.Queues)
+	veth.PeerNumRxQueues = uint32(opts.Queues)
+	veth.PeerMTU = uint32(opts.MTU)
+	if err := netlink.LinkAdd(veth); err != nil {
+		return fmt.Errorf("create veth pair: %w", err)
+	}
+	return nil
+}
+
+// configure gives an end its addresses and offload settings and brings it up.
+//
+// Segmentation would hand the other side frames larger than its MTU, and
+// without GRO a veth delivers on the sender's CPU and bypasses NAPI.
+func (e *End) configure(ipv4, ipv6 netip.Prefix, extra map[ethtool.Setting]bool) error {
+	return e.Do(func() error {
+		dev, err := netlink.LinkByName(e.Interface)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", e.Interface, err)
+		}
+		e.Index, e.MAC = dev.Attrs().Index, dev.Attrs().HardwareAddr
+
+		settings := map[ethtool.Setting]bool{ethtool.TSO: false, ethtool.GRO: true}
+		for s, on := range extra {
+			settings[s] = on
+		}
+		for s, on := range settings {
+			if err := ethtool.Set(e.Interface, s, on); err != nil {
+				return err
+			}
+		}
+		// Without router solicitations the only traffic is the lab's own.
+		sysctl := filepath.Join("/proc/sys/net/ipv6/conf", e.Interface, "router_solicitations")
+		if err := os.WriteFile(sysctl, []byte("0"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("silence router solicitations: %w", err)
+		}
+		for _, prefix := range []netip.Prefix{ipv4, ipv6} {
+			if err := addAddress(dev, prefix); err != nil {
+				return err
+			}
+		}
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return fmt.Errorf("find lo: %w", err)
+		}
+		for _, up := range []netlink.Link{lo, dev} {
+			if err := netlink.LinkSetUp(up); err != nil {
+				return fmt.Errorf("bring %s up: %w", up.Attrs().Name, err)
+			}
+		}
+		return nil
+	})
+}
+
+func addAddress(dev netlink.Link, prefix netip.Prefix) error {
+	addr := &netlink.Addr{
+		IPNet: &net.IPNet{
+			IP:   prefix.Addr().AsSlice(),
+			Mask: net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen()),
+		},
+		Flags: unix.IFA_F_NODAD,
+	}
+	err := netlink.AddrAdd(dev, addr)
+	if prefix.Addr().Is6() && errors.Is(err, unix.EOPNOTSUPP) {
+		return nil // a kernel without IPv6 still makes an IPv4 lab
+	}
+	if err != nil {
+		return fmt.Errorf("add address %s: %w", prefix, err)
+	}
+	return nil
+}
+
+// introduce tells each end the other's hardware address, so that the first
+// packet does not wait for ARP.
+func (l *Lab) introduce() error {
+	pairs := []struct{ at, of *End }{{&l.Server, &l.Client}, {&l.Client, &l.Server}}
+	for _, p := range pairs {
+		err := p.at.Do(func() error {
+			for _, addr := range []netip.Addr{p.of.IPv4, p.of.IPv6} {
+				n := &netlink.Neigh{
+					LinkIndex:    p.at.Index,
+					State:        netlink.NUD_PERMANENT,
+					IP:           addr.AsSlice(),
+					HardwareAddr: p.of.MAC,
+				}
+				err := netlink.NeighSet(n)
+				if addr.Is6() && errors.Is(err, unix.EOPNOTSUPP) {
+					continue
+				}
+				if err != nil {
+					return fmt.Errorf("add neighbour %s: %w", addr, err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attachPass puts a program that passes everything on the client end. Only
+// with one there does a veth keep taking what the other end sends by XDP_TX.
+func (l *Lab) attachPass() error {
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name:         "lab_pass",
+		Type:         ebpf.XDP,
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2 /* XDP_PASS */), asm.Return()},
+		License:      "Apache-2.0",
+	})
+	if err != nil {
+		return fmt.Errorf("load pass program: %w", err)
+	}
+	l.pass = prog
+	return l.Client.Do(func() error {
+		l.peer, err = link.AttachXDP(link.XDPOptions{
+			Program: prog, Interface: l.Client.Index, Flags: link.XDPDriverMode,
+		})
+		if err != nil {
+			return fmt.Errorf("attach pass program: %w", err)
+		}
+		return nil
+	})
+}
+
+// Close takes the pair down. Processes still inside a namespace keep it.
+func (l *Lab) Close() error {
+	var errs []error
+	if l.peer != nil {
+		errs = append(errs, l.peer.Close())
+		l.peer = nil
+	}
+	if l.pass != nil {
+		errs = append(errs, l.pass.Close())
+		l.pass = nil
+	}
+	if l.Server.Namespace != nil {
+		// Deleting one end deletes both at once; closing the namespaces
+		// alone leaves that to the kernel's own time.
+		errs = append(errs, l.Server.Do(func() error {
+			dev, err := netlink.LinkByName(ServerInterface)
+			if err != nil {
+				return nil
+			}
+			return netlink.LinkDel(dev)
+		}))
+		errs = append(errs, l.Server.Namespace.Close())
+		l.Server.Namespace = nil
+	}
+	if l.Client.Namespace != nil {
+		errs = append(errs, l.Client.Namespace.Close())
+		l.Client.Namespace = nil
+	}
+	return errors.Join(errs...)
+}
+
+// MountBPFFS mounts the BPF file system where tools expect it unless it is
+// there already.
+func MountBPFFS() error {
+	const path = "/sys/fs/bpf"
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil {
+		return fmt.Errorf("inspect %s: %w", path, err)
+	}
+	if fs.Type == unix.BPF_FS_MAGIC {
+		return nil
+	}
+	if err := unix.Mount("bpf", path, "bpf", 0, "mode=0700"); err != nil {
+		return fmt.Errorf("mount %s: %w", path, err)
+	}
+	return nil
+}
