@@ -1,0 +1,206 @@
+package commit
+
+import (
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// SackWords is the most words a selective acknowledgement has.
+const SackWords = 4
+
+// Flow states.
+const (
+	FlowFree = 0
+	FlowOpen = 1
+)
+
+// Flow is struct flow: what gate and worker tell one another about the
+// server-to-client direction of a session. The gate's half changes under a
+// version that is odd while it does; the worker's half is written by the
+// owning worker only.
+type Flow struct {
+	version  uint32
+	ack      uint32
+	windowed uint32 // u16 window, u16 sack_words: one word, to be loaded at once
+	rttUS    uint32
+	rttCount uint32
+	_        uint32
+	lastSeen uint64
+	sack     [SackWords]uint64
+	_        [8]uint64
+
+	id        uint64
+	sndNxt    uint32
+	state     uint32
+	clientISN uint32
+	serverISN uint32
+	key       sessionKey
+	_         uint32
+	opened    uint64
+	_         [7]uint64
+}
+
+// sessionKey is struct session_key, ports in network byte order.
+type sessionKey struct {
+	client, server         [4]uint32
+	clientPort, serverPort [2]byte
+}
+
+var _ = [1]byte{}[unsafe.Sizeof(sessionKey{})-36]
+
+// FlowState is a consistent copy of the gate's half of a Flow.
+type FlowState struct {
+	Ack       uint32 // next sequence the client expects
+	Window    uint16 // what it advertised, packets beyond Ack
+	SackWords int
+	Sack      [SackWords]uint64 // bit i of word w: Ack + 1 + 64w + i arrived
+	RTTMicros uint32            // newest sample, 0 before the first
+	RTTCount  uint32            // samples taken
+	LastSeen  uint64            // ns, CLOCK_MONOTONIC
+}
+
+// FlowInfo is what a worker writes when it opens a session, and what a later
+// process finds.
+type FlowInfo struct {
+	ID                   uint64
+	Key                  wire.Key
+	ClientISN, ServerISN uint32
+	SndNxt               uint32 // next reliable sequence the worker will send
+	Opened               uint64 // ns, CLOCK_MONOTONIC
+}
+
+// loadTries bounds how often Load reads again. The gate holds a version odd
+// for some tens of nanoseconds, unless its CPU is taken away from it.
+const loadTries = 1 << 12
+
+// Load returns a consistent copy of the gate's half. It is false when the
+// gate was inside a change all the time; the caller looks again later.
+//
+//	gate                         reader
+//	version odd                  v = version, even
+//	fields                       fields
+//	version even                 version still v
+func (f *Flow) Load() (s FlowState, ok bool) {
+	for range loadTries {
+		v := atomic.LoadUint32(&f.version)
+		if v&1 != 0 {
+			continue
+		}
+		s = f.load()
+		if atomic.LoadUint32(&f.version) == v {
+			return s, true
+		}
+	}
+	return s, false
+}
+
+func (f *Flow) load() (s FlowState) {
+	windowed := atomic.LoadUint32(&f.windowed)
+	halves := (*[2]uint16)(unsafe.Pointer(&windowed))
+	s.Ack = atomic.LoadUint32(&f.ack)
+	s.Window = halves[0]
+	s.SackWords = min(int(halves[1]), SackWords)
+	s.RTTMicros = atomic.LoadUint32(&f.rttUS)
+	s.RTTCount = atomic.LoadUint32(&f.rttCount)
+	s.LastSeen = atomic.LoadUint64(&f.lastSeen)
+	for i := range s.Sack {
+		s.Sack[i] = atomic.LoadUint64(&f.sack[i])
+	}
+	return s
+}
+
+// Store replaces the gate's half. Only the gate calls it, for a flow whose
+// session it holds.
+func (f *Flow) Store(s *FlowState) {
+	v := atomic.LoadUint32(&f.version) | 1
+	atomic.StoreUint32(&f.version, v)
+	f.store(s)
+	atomic.StoreUint32(&f.version, v+1)
+}
+
+func (f *Flow) store(s *FlowState) {
+	var windowed uint32
+	halves := (*[2]uint16)(unsafe.Pointer(&windowed))
+	halves[0] = s.Window
+	halves[1] = uint16(s.SackWords)
+	atomic.StoreUint32(&f.ack, s.Ack)
+	atomic.StoreUint32(&f.windowed, windowed)
+	atomic.StoreUint32(&f.rttUS, s.RTTMicros)
+	atomic.StoreUint32(&f.rttCount, s.RTTCount)
+	atomic.StoreUint64(&f.lastSeen, s.LastSeen)
+	for i := range s.Sack {
+		atomic.StoreUint64(&f.sack[i], s.Sack[i])
+	}
+}
+
+// Open gives the flow to a session, before the session is made known to the
+// gate: until then the gate writes to nothing here. The gate's half starts
+// with Ack and SndNxt equal to info.SndNxt, the given window, and
+// info.Opened as the time the client was last seen. Only the owning worker
+// calls it, for a free flow whose last session the gate forgot at least a
+// second ago, so that no CPU is still inside it.
+func (f *Flow) Open(info *FlowInfo, window uint16) {
+	f.Store(&FlowState{Ack: info.SndNxt, Window: window, LastSeen: info.Opened})
+	f.id = info.ID
+	f.clientISN = info.ClientISN
+	f.serverISN = info.ServerISN
+	f.key = packKey(info.Key)
+	f.opened = info.Opened
+	atomic.StoreUint32(&f.sndNxt, info.SndNxt)
+	atomic.StoreUint32(&f.state, FlowOpen)
+}
+
+// Free gives the flow back. Only the owning worker calls it.
+func (f *Flow) Free() { atomic.StoreUint32(&f.state, FlowFree) }
+
+// IsOpen reports whether a session owns the flow.
+func (f *Flow) IsOpen() bool { return atomic.LoadUint32(&f.state) == FlowOpen }
+
+// SetSndNxt tells the gate what the client may acknowledge. The owning worker
+// calls it before the packet leaves.
+func (f *Flow) SetSndNxt(seq uint32) { atomic.StoreUint32(&f.sndNxt, seq) }
+
+// SndNxt returns the next reliable sequence the worker will send.
+func (f *Flow) SndNxt() uint32 { return atomic.LoadUint32(&f.sndNxt) }
+
+// ID returns the id of the session that opened the flow last.
+func (f *Flow) ID() uint64 { return f.id }
+
+// Info returns what Open was given, with SndNxt as it is now. Only the owning
+// worker calls it.
+func (f *Flow) Info() FlowInfo {
+	return FlowInfo{
+		ID:        f.id,
+		Key:       f.key.unpack(),
+		ClientISN: f.clientISN,
+		ServerISN: f.serverISN,
+		SndNxt:    f.SndNxt(),
+		Opened:    f.opened,
+	}
+}
+
+// calm ends a change that a dead gate began.
+func (f *Flow) calm() {
+	if v := atomic.LoadUint32(&f.version); v&1 != 0 {
+		atomic.StoreUint32(&f.version, v+1)
+	}
+}
+
+func packKey(k wire.Key) (p sessionKey) {
+	*(*[16]byte)(unsafe.Pointer(&p.client)) = k.Client
+	*(*[16]byte)(unsafe.Pointer(&p.server)) = k.Server
+	p.clientPort = [2]byte{byte(k.ClientPort >> 8), byte(k.ClientPort)}
+	p.serverPort = [2]byte{byte(k.ServerPort >> 8), byte(k.ServerPort)}
+	return p
+}
+
+func (p *sessionKey) unpack() wire.Key {
+	return wire.Key{
+		Client:     *(*[16]byte)(unsafe.Pointer(&p.client)),
+		Server:     *(*[16]byte)(unsafe.Pointer(&p.server)),
+		ClientPort: uint16(p.clientPort[0])<<8 | uint16(p.clientPort[1]),
+		ServerPort: uint16(p.serverPort[0])<<8 | uint16(p.serverPort[1]),
+	}
+}
