@@ -1,0 +1,271 @@
+package game
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"unicode/utf8"
+)
+
+// Message types, clients' first. MESSAGES.md describes them.
+const (
+	TypeJoin     = 0x01
+	TypeLeave    = 0x02
+	TypePosition = 0x03
+	TypeChat     = 0x04
+	TypeAction   = 0x05
+	TypeEcho     = 0x06
+
+	TypeWelcome    = 0x81
+	TypeJoined     = 0x82
+	TypeLeft       = 0x83
+	TypePositions  = 0x84
+	TypeChatFrom   = 0x85
+	TypeActionFrom = 0x86
+	TypeEchoed     = 0x87
+)
+
+// Channels that the server's messages use, and clients should.
+const (
+	ChannelRoom     = 0 // join, leave and their answers, reliable
+	ChannelPosition = 0 // unreliable sequenced, a space of its own
+	ChannelChat     = 1
+	ChannelAction   = 2
+)
+
+// Limits of payloads.
+const (
+	MaxChat      = 512
+	MaxAction    = 256
+	MaxEcho      = 1024
+	MaxPositions = 64 // in one message
+
+	placedSize = 16
+)
+
+var errLength = errors.New("wrong length")
+
+// Join asks for a place in a room.
+type Join struct{ Room uint32 }
+
+// Position says where the sender is.
+type Position struct{ X, Y, Z float32 }
+
+// Chat is text for everyone in the room.
+type Chat struct {
+	Number uint32 // the sender's own running number
+	Text   []byte // UTF-8
+}
+
+// Action is an event for everyone in the room.
+type Action struct {
+	Number uint32 // the sender's own running number
+	Kind   uint16
+	Data   []byte
+}
+
+// Welcome answers a Join.
+type Welcome struct{ Player, Room, Present uint32 }
+
+// ChatFrom is a relayed Chat.
+type ChatFrom struct {
+	Sender uint32
+	Chat
+}
+
+// ActionFrom is a relayed Action.
+type ActionFrom struct {
+	Sender uint32
+	Action
+}
+
+// Placed is one entry of Positions.
+type Placed struct {
+	Player uint32
+	Position
+}
+
+// Positions is a parsed positions message. It aliases the message.
+type Positions struct {
+	Round   uint32
+	entries []byte
+}
+
+// Len is the number of entries.
+func (p Positions) Len() int { return len(p.entries) / placedSize }
+
+// At returns entry i.
+func (p Positions) At(i int) Placed {
+	b := p.entries[i*placedSize : (i+1)*placedSize]
+	return Placed{binary.BigEndian.Uint32(b), position(b[4:])}
+}
+
+func position(b []byte) Position {
+	return Position{
+		math.Float32frombits(binary.BigEndian.Uint32(b)),
+		math.Float32frombits(binary.BigEndian.Uint32(b[4:])),
+		math.Float32frombits(binary.BigEndian.Uint32(b[8:])),
+	}
+}
+
+// AppendTo appends the payload to b.
+func (m Join) AppendTo(b []byte) []byte { return binary.BigEndian.AppendUint32(b, m.Room) }
+
+// AppendTo appends the payload to b.
+func (m Position) AppendTo(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, math.Float32bits(m.X))
+	b = binary.BigEndian.AppendUint32(b, math.Float32bits(m.Y))
+	return binary.BigEndian.AppendUint32(b, math.Float32bits(m.Z))
+}
+
+// AppendTo appends the payload to b. The text must be UTF-8 of 1 to MaxChat
+// bytes.
+func (m Chat) AppendTo(b []byte) []byte {
+	if !legalText(m.Text) {
+		panic("game: chat text is not 1 to 512 bytes of UTF-8")
+	}
+	b = binary.BigEndian.AppendUint32(b, m.Number)
+	return append(b, m.Text...)
+}
+
+// AppendTo appends the payload to b. Data must not exceed MaxAction bytes.
+func (m Action) AppendTo(b []byte) []byte {
+	if len(m.Data) > MaxAction {
+		panic("game: action data exceeds 256 bytes")
+	}
+	b = binary.BigEndian.AppendUint32(b, m.Number)
+	b = binary.BigEndian.AppendUint16(b, m.Kind)
+	return append(b, m.Data...)
+}
+
+// AppendTo appends the payload to b.
+func (m Welcome) AppendTo(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, m.Player)
+	b = binary.BigEndian.AppendUint32(b, m.Room)
+	return binary.BigEndian.AppendUint32(b, m.Present)
+}
+
+// AppendTo appends the payload to b, as Chat.AppendTo does.
+func (m ChatFrom) AppendTo(b []byte) []byte {
+	return m.Chat.AppendTo(binary.BigEndian.AppendUint32(b, m.Sender))
+}
+
+// AppendTo appends the payload to b, as Action.AppendTo does.
+func (m ActionFrom) AppendTo(b []byte) []byte {
+	return m.Action.AppendTo(binary.BigEndian.AppendUint32(b, m.Sender))
+}
+
+// AppendPlayer appends the payload of joined and left.
+func AppendPlayer(b []byte, player uint32) []byte {
+	return binary.BigEndian.AppendUint32(b, player)
+}
+
+// AppendPositions appends the payload of a positions message, of 1 to
+// MaxPositions entries.
+func AppendPositions(b []byte, round uint32, all []Placed) []byte {
+	if len(all) == 0 || len(all) > MaxPositions {
+		panic("game: a positions message has 1 to 64 entries")
+	}
+	b = binary.BigEndian.AppendUint32(b, round)
+	for i := range all {
+		b = binary.BigEndian.AppendUint32(b, all[i].Player)
+		b = all[i].Position.AppendTo(b)
+	}
+	return b
+}
+
+// ParseJoin reads the payload of a join.
+func ParseJoin(b []byte) (Join, error) {
+	if len(b) != 4 {
+		return Join{}, fmt.Errorf("parse join: %w", errLength)
+	}
+	return Join{binary.BigEndian.Uint32(b)}, nil
+}
+
+// ParsePosition reads the payload of a position, with whatever coordinates.
+func ParsePosition(b []byte) (Position, error) {
+	if len(b) != 12 {
+		return Position{}, fmt.Errorf("parse position: %w", errLength)
+	}
+	return position(b), nil
+}
+
+// ParseChat reads the payload of a chat. Its text aliases b.
+func ParseChat(b []byte) (Chat, error) {
+	if len(b) < 4 {
+		return Chat{}, fmt.Errorf("parse chat: %w", errLength)
+	}
+	if !legalText(b[4:]) {
+		return Chat{}, errText
+	}
+	return Chat{binary.BigEndian.Uint32(b), b[4:]}, nil
+}
+
+var errText = errors.New("parse chat: text is not 1 to 512 bytes of UTF-8")
+
+func legalText(text []byte) bool {
+	return len(text) > 0 && len(text) <= MaxChat && utf8.Valid(text)
+}
+
+// ParseAction reads the payload of an action. Its data aliases b.
+func ParseAction(b []byte) (Action, error) {
+	if len(b) < 6 || len(b) > 6+MaxAction {
+		return Action{}, fmt.Errorf("parse action: %w", errLength)
+	}
+	return Action{binary.BigEndian.Uint32(b), binary.BigEndian.Uint16(b[4:]), b[6:]}, nil
+}
+
+// ParseWelcome reads the payload of a welcome.
+func ParseWelcome(b []byte) (Welcome, error) {
+	if len(b) != 12 {
+		return Welcome{}, fmt.Errorf("parse welcome: %w", errLength)
+	}
+	return Welcome{
+		binary.BigEndian.Uint32(b),
+		binary.BigEndian.Uint32(b[4:]),
+		binary.BigEndian.Uint32(b[8:]),
+	}, nil
+}
+
+// ParsePlayer reads the payload of joined and left.
+func ParsePlayer(b []byte) (uint32, error) {
+	if len(b) != 4 {
+		return 0, fmt.Errorf("parse player: %w", errLength)
+	}
+	return binary.BigEndian.Uint32(b), nil
+}
+
+// ParseChatFrom reads the payload of a relayed chat. Its text aliases b.
+func ParseChatFrom(b []byte) (ChatFrom, error) {
+	if len(b) < 4 {
+		return ChatFrom{}, fmt.Errorf("parse relayed chat: %w", errLength)
+	}
+	chat, err := ParseChat(b[4:])
+	if err != nil {
+		return ChatFrom{}, err
+	}
+	return ChatFrom{binary.BigEndian.Uint32(b), chat}, nil
+}
+
+// ParseActionFrom reads the payload of a relayed action. Its data aliases b.
+func ParseActionFrom(b []byte) (ActionFrom, error) {
+	if len(b) < 4 {
+		return ActionFrom{}, fmt.Errorf("parse relayed action: %w", errLength)
+	}
+	action, err := ParseAction(b[4:])
+	if err != nil {
+		return ActionFrom{}, err
+	}
+	return ActionFrom{binary.BigEndian.Uint32(b), action}, nil
+}
+
+// ParsePositions reads the payload of a positions message, which the result
+// aliases.
+func ParsePositions(b []byte) (Positions, error) {
+	n := len(b) - 4
+	if n < placedSize || n > MaxPositions*placedSize || n%placedSize != 0 {
+		return Positions{}, fmt.Errorf("parse positions: %w", errLength)
+	}
+	return Positions{binary.BigEndian.Uint32(b), b[4:]}, nil
+}
