@@ -10,6 +10,9 @@
 #ifndef XRUDP_MAPS_H
 #define XRUDP_MAPS_H
 
+#include <linux/bpf.h>
+#include <linux/types.h>
+
 #include "proto.h"
 #include "stats.h"
 
@@ -56,6 +59,10 @@ struct session_key {
 	__be32 server_addr[4];
 	__be16 client_port;
 	__be16 server_port;
+};
+
+struct local_addr {
+	__be32 addr[4];
 };
 
 /* Created and deleted by the owning worker, changed by XDP under the lock. */

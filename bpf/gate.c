@@ -1,0 +1,1148 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * The gate: every frame of the NIC passes here first. It answers handshakes,
+ * commits reliable data to memory shared with a worker before it acknowledges
+ * it, absorbs acknowledgements, and steers what is left to the worker that
+ * owns the session. userspace/gate decides the same in Go; PROTOCOL.md says
+ * what a packet means.
+ *
+ * Read from gate() at the end of this file upwards.
+ */
+#include "parse.h"
+#include "checksum.h"
+#include "cookie.h"
+#include "gate_maps.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+#define READ_ONCE(x)	 (*(volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
+
+/*
+ * Ordering against a worker on another CPU. x86 keeps loads in order and
+ * stores in order, so only the compiler has to be held back; elsewhere an
+ * atomic instruction that returns a value is a full barrier.
+ */
+#ifdef __TARGET_ARCH_x86
+#define load_acquire(p)                            \
+	({                                         \
+		typeof(*(p)) __v = READ_ONCE(*(p)); \
+		barrier();                         \
+		__v;                               \
+	})
+#define store_release(p, v)          \
+	do {                         \
+		barrier();           \
+		WRITE_ONCE(*(p), v); \
+	} while (0)
+#else
+#define load_acquire(p)	    __sync_fetch_and_add(p, 0)
+#define store_release(p, v) ((void)__sync_lock_test_and_set(p, v))
+#endif
+
+#define RTT_MAX_US	60000000ULL
+#define REPLAY_JUMP_MAX (RCV_WINDOW * 64)
+
+/* Bounds that the verifier has to be reminded of. */
+#define L3_MAX		(ETH_HLEN + VLAN_MAX_DEPTH * 4)
+#define UDP_MAX		(L3_MAX + 60)
+#define PAYLOAD_MAX	(UDP_MAX + 8)
+
+/* What the gate knows of one packet while it decides. */
+struct packet {
+	struct frame frame;
+	__u32 seq;
+	__u32 ack;
+	__u32 window;
+	__u32 flags;
+	__u64 timestamp;	 /* the sender's, microseconds */
+	__u64 now;		 /* ns */
+	__u32 body;		 /* offset in the frame of what is left to read */
+	__u32 body_len;
+	__u32 worker;		 /* to steer to */
+	/* Its acknowledgement block. */
+	__u32 delay;
+	__u64 echo;		 /* 0 where there is none */
+	__u32 sack_words;
+	__u32 pad;
+	__u64 sack[ACKB_WORDS_MAX];
+};
+
+/* A UDP payload to answer with, padded with zeros to whole words. */
+#define REPLY_WORDS ((ACK_MAX_LEN + 7) / 8)
+struct reply {
+	__u8 data[REPLY_WORDS * 8] __attribute__((aligned(8)));
+	__u32 len;
+};
+
+static __always_inline void put16(__u8 *p, __u16 v)
+{
+	p[0] = v >> 8;
+	p[1] = v;
+}
+
+static __always_inline void put32(__u8 *p, __u32 v)
+{
+	put16(p, v >> 16);
+	put16(p + 2, v);
+}
+
+static __always_inline void put64(__u8 *p, __u64 v)
+{
+	put32(p, v >> 32);
+	put32(p + 4, v);
+}
+
+static __always_inline __u16 get16(const __u8 *p)
+{
+	return (__u16)p[0] << 8 | p[1];
+}
+
+static __always_inline __u32 get32(const __u8 *p)
+{
+	__be32 v;
+
+	__builtin_memcpy(&v, p, sizeof(v));
+	return bpf_ntohl(v);
+}
+
+static __always_inline __u64 get64(const __u8 *p)
+{
+	__be64 v;
+
+	__builtin_memcpy(&v, p, sizeof(v));
+	return bpf_be64_to_cpu(v);
+}
+
+/* Returns len bytes at offset off of the frame, or NULL. */
+static __always_inline __u8 *frame_bytes(struct xdp_md *ctx, __u32 off, __u32 len)
+{
+	void *p = (void *)(long)ctx->data;
+
+	if (off > PAYLOAD_MAX + MAX_DATAGRAM)
+		return NULL;
+	p += off;
+	if (p + len > (void *)(long)ctx->data_end)
+		return NULL;
+	return p;
+}
+
+/*
+ * Global functions: the verifier checks each once, on its own, instead of on
+ * every path that leads to it.
+ */
+
+/* Whether the packet checksum of the UDP payload at off is right. */
+__noinline int checksum_valid(struct xdp_md *ctx, __u32 off, __u32 len)
+{
+	struct fletcher f = {};
+	__u8 *p, *start, *last;
+	void *end;
+
+	if (len < HDR_LEN || len > MAX_DATAGRAM)
+		return 0;
+	start = frame_bytes(ctx, off, HDR_LEN);
+	last = frame_bytes(ctx, off + len - 8, 8);
+	if (!start || !last)
+		return 0;
+	end = (void *)(long)ctx->data_end;
+	p = start;
+	for (__u32 i = 8; i <= MAX_DATAGRAM && i <= len; i += 8) {
+		if ((void *)p + 8 > end)
+			return 0;
+		fletcher_word(&f, *(__u64 *)p);
+		p += 8;
+	}
+	if (len % 8) {
+		/* The last bytes as one word, zeros behind them. */
+		fletcher_word(&f, *(__u64 *)last >> (64 - 8 * (len % 8)));
+		f.sum2 -= (8 - len % 8) * f.sum1;
+	}
+	fletcher_forget(&f, start[HDR_OFF_CSUM], len - HDR_OFF_CSUM);
+	fletcher_forget(&f, start[HDR_OFF_CSUM + 1], len - HDR_OFF_CSUM - 1);
+	return fletcher_result(&f) == get16(start + HDR_OFF_CSUM);
+}
+
+/* Whether len bytes at off are 1 to MSG_MAX well-framed messages. */
+__noinline int messages_valid(struct xdp_md *ctx, __u32 off, __u32 len)
+{
+	__u32 at = 0;
+
+	if (len > MAX_DATAGRAM || off > PAYLOAD_MAX + MAX_DATAGRAM)
+		return 0;
+	for (int i = 0; i < MSG_MAX; i++) {
+		__u8 *m;
+
+		if (at > MAX_DATAGRAM)
+			return 0;
+		m = frame_bytes(ctx, off + at, MSG_HDR_LEN);
+		if (!m || m[0] == 0 || m[0] >= MSG_TYPE_CONTROL)
+			return 0;
+		at += MSG_HDR_LEN + get16(m + MSG_OFF_LENGTH);
+		if (at >= len)
+			return at == len;
+	}
+	return 0;
+}
+
+#define SYN_MALFORMED (-1)
+
+/* Returns 1 if the options of a SYN ask for SACK, 0 if not, SYN_MALFORMED. */
+__noinline int syn_options(struct xdp_md *ctx, __u32 off, __u32 len)
+{
+	__u32 at = 0;
+	int sack = 0;
+	int last = 0;
+
+	if (len > MAX_DATAGRAM || off > PAYLOAD_MAX + MAX_DATAGRAM)
+		return SYN_MALFORMED;
+	for (int i = 0; i <= OPT_MAX; i++) {
+		__u8 *o;
+
+		if (at == len)
+			return sack;
+		if (at > MAX_DATAGRAM)
+			return SYN_MALFORMED;
+		o = frame_bytes(ctx, off + at, 1);
+		if (!o)
+			return SYN_MALFORMED;
+		if (o[0] == OPT_PAD)
+			return sack;
+		o = frame_bytes(ctx, off + at, 2);
+		if (!o || i == OPT_MAX)
+			return SYN_MALFORMED;
+		if (o[0] <= last || o[0] == OPT_COOKIE)
+			return SYN_MALFORMED;
+		last = o[0];
+		if (last == OPT_SACK) {
+			if (o[1] != 0)
+				return SYN_MALFORMED;
+			sack = 1;
+		}
+		if (last == OPT_MTU && o[1] != OPT_MTU_LEN)
+			return SYN_MALFORMED;
+		at += 2 + o[1];
+		if (at > len)
+			return SYN_MALFORMED;
+	}
+	return SYN_MALFORMED;
+}
+
+/* The cookie for in, made with secret number which. */
+__noinline __u64 cookie_for(struct cookie_input *in, __u32 which)
+{
+	struct cookie_key *k;
+
+	which &= 1;
+	k = bpf_map_lookup_elem(&cookie_keys, &which);
+	if (!in || !k)
+		return 0;
+	return cookie_make(k, which, in);
+}
+
+static __always_inline bool is_served(const struct config *cfg, __be16 port)
+{
+	for (int i = 0; i < MAX_PORTS; i++)
+		if (port && cfg->ports[i].port == port)
+			return true;
+	return false;
+}
+
+static __always_inline bool flags_legal(__u32 flags)
+{
+	__u32 kind = flags & ~(FLAG_URG | FLAG_ECE | FLAG_CWR);
+
+	switch (kind) {
+	case FLAG_SYN:
+		return flags == FLAG_SYN;
+	case FLAG_ACK | FLAG_RST:
+		return flags == kind;
+	case FLAG_ACK:
+	case FLAG_ACK | FLAG_PSH:
+		return true;
+	case FLAG_ACK | FLAG_PSH | FLAG_FIN:
+		return !(flags & FLAG_URG);
+	}
+	return false;
+}
+
+/* Lengths, flags and checksum; then the header is in p and body behind it. */
+static __always_inline enum gate_outcome
+read_header(struct xdp_md *ctx, const struct config *cfg, struct packet *p)
+{
+	__u32 len = p->frame.payload_len;
+	__u8 *h;
+
+	if (!p->frame.length_agrees)
+		return OUTCOME_drop_udp_length;
+	if (len < HDR_LEN)
+		return OUTCOME_drop_truncated;
+	if (len > cfg->max_datagram || len > MAX_DATAGRAM)
+		return OUTCOME_drop_oversize;
+	h = frame_bytes(ctx, p->frame.payload, HDR_LEN);
+	if (!h)
+		return OUTCOME_drop_udp_length;
+	p->seq = get32(h + HDR_OFF_SEQ);
+	p->ack = get32(h + HDR_OFF_ACK);
+	p->flags = h[HDR_OFF_FLAGS];
+	p->window = get16(h + HDR_OFF_WINDOW);
+	p->timestamp = get64(h + HDR_OFF_TSTAMP);
+	p->body = p->frame.payload + HDR_LEN;
+	p->body_len = len - HDR_LEN;
+	if (!flags_legal(p->flags))
+		return OUTCOME_drop_flags;
+	if (!checksum_valid(ctx, p->frame.payload, len))
+		return OUTCOME_drop_checksum;
+	return UNDECIDED;
+}
+
+static __always_inline void reply_header(struct reply *r, __u32 seq, __u32 ack,
+					 __u8 flags, __u16 window, __u64 now)
+{
+	put32(r->data + HDR_OFF_SEQ, seq);
+	put32(r->data + HDR_OFF_ACK, ack);
+	r->data[HDR_OFF_FLAGS] = flags;
+	put16(r->data + HDR_OFF_WINDOW, window);
+	put64(r->data + HDR_OFF_TSTAMP, now / 1000);
+	r->len = HDR_LEN;
+}
+
+static __always_inline void cookie_input_of(struct cookie_input *in,
+					    const struct packet *p, __u32 client_isn)
+{
+	in->key = p->frame.key;
+	in->client_isn = bpf_htonl(client_isn);
+}
+
+/* A SYN is answered from the secret alone: nothing is kept for strangers. */
+static __always_inline enum gate_outcome
+answer_syn(struct xdp_md *ctx, const struct config *cfg, struct packet *p,
+	   struct reply *r)
+{
+	struct cookie_input in;
+	__u32 at = HDR_LEN;
+	__u64 cookie;
+	int sack;
+
+	if (p->frame.payload_len < SYN_MIN_LEN)
+		return OUTCOME_drop_syn_length;
+	sack = syn_options(ctx, p->body, p->body_len);
+	if (sack < 0)
+		return OUTCOME_drop_syn_option;
+
+	cookie_input_of(&in, p, p->seq);
+	cookie = cookie_for(&in, cfg->cookie_current);
+	reply_header(r, cookie_server_isn(cookie), p->seq + 1,
+		     FLAG_SYN | FLAG_ACK, RCV_WINDOW, p->now);
+	r->data[at] = OPT_COOKIE;
+	r->data[at + 1] = OPT_COOKIE_LEN;
+	put64(r->data + at + 2, cookie);
+	at += 2 + OPT_COOKIE_LEN;
+	if (sack && (cfg->features & FEATURE_SACK)) {
+		r->data[at] = OPT_SACK;
+		r->data[at + 1] = 0;
+		at += 2;
+	}
+	r->data[at] = OPT_MTU;
+	r->data[at + 1] = OPT_MTU_LEN;
+	put16(r->data + at + 2, cfg->max_datagram);
+	r->len = at + 2 + OPT_MTU_LEN;
+	return OUTCOME_tx_syn_ack;
+}
+
+#define HELLO_MIN_LEN (MSG_HDR_LEN + 2 + OPT_COOKIE_LEN)
+
+/*
+ * The packet that returns the cookie. A first body byte of MSG_TYPE_HELLO is
+ * neither a legal acknowledgement block nor a legal message, so it can be told
+ * apart inside a session too, where it means that the client started anew.
+ */
+static __always_inline bool is_hello(struct xdp_md *ctx, const struct packet *p)
+{
+	__u8 *b;
+
+	if (p->flags != (FLAG_ACK | FLAG_PSH) || !p->body_len)
+		return false;
+	b = frame_bytes(ctx, p->body, 1);
+	return b && b[0] == MSG_TYPE_HELLO;
+}
+
+static __always_inline enum gate_outcome
+check_hello(struct xdp_md *ctx, const struct config *cfg, struct packet *p,
+	    const struct session *s)
+{
+	struct cookie_input in;
+	__u64 cookie;
+	__u8 *b;
+
+	if (p->body_len < HELLO_MIN_LEN)
+		return OUTCOME_drop_hello;
+	b = frame_bytes(ctx, p->body, HELLO_MIN_LEN);
+	if (!b)
+		return OUTCOME_drop_hello;
+	/* channel 0, id 0, one message that fills the body, COOKIE first */
+	if (b[1] || b[2] || b[3] ||
+	    get16(b + MSG_OFF_LENGTH) != p->body_len - MSG_HDR_LEN ||
+	    b[MSG_HDR_LEN] != OPT_COOKIE ||
+	    b[MSG_HDR_LEN + 1] != OPT_COOKIE_LEN)
+		return OUTCOME_drop_hello;
+	cookie = get64(b + MSG_HDR_LEN + 2);
+
+	cookie_input_of(&in, p, p->seq - 1);
+	if (cookie_for(&in, cookie & 1) != cookie ||
+	    p->ack != cookie_server_isn(cookie) + 1)
+		return OUTCOME_drop_cookie;
+
+	if (s)
+		p->worker = s->worker;
+	else
+		p->worker = (__u32)((cookie >> 1) % (cfg->workers ?: 1));
+	return OUTCOME_redirect_hello;
+}
+
+/*
+ * The reliable receive window: every sequence below rcv_nxt is held, and of
+ * those up to RCV_WINDOW beyond it the ones whose bit is set. Bits below
+ * rcv_nxt are clear. reliability.ReceiveWindow is the same in Go.
+ */
+enum place { PLACE_FRESH, PLACE_DUPLICATE, PLACE_OUTSIDE };
+
+static __always_inline enum place window_place(const struct session *s, __u32 seq)
+{
+	__u32 ahead = seq - s->rcv_nxt;
+
+	if (ahead < RCV_WINDOW) {
+		__u64 word = s->rcv_bits[(seq / 64) % RCV_WORDS];
+
+		return word >> (seq % 64) & 1 ? PLACE_DUPLICATE : PLACE_FRESH;
+	}
+	return -ahead <= RCV_WINDOW ? PLACE_DUPLICATE : PLACE_OUTSIDE;
+}
+
+static __always_inline __u32 trailing_ones(__u64 w)
+{
+	return w == ~0ULL ? 64 : __builtin_ctzll(~w);
+}
+
+static __always_inline void window_mark(struct session *s, __u32 seq)
+{
+	__u32 next = seq + 1;
+
+	if (seq != s->rcv_nxt) {
+		s->rcv_bits[(seq / 64) % RCV_WORDS] |= 1ULL << (seq % 64);
+		if ((__s32)(next - s->rcv_high) > 0)
+			s->rcv_high = next;
+		return;
+	}
+	if (s->rcv_high == seq) {
+		s->rcv_high = next;
+		s->rcv_nxt = next;
+		return;
+	}
+	/* A gap closed: step over what was held behind it, word by word. */
+	for (int i = 0; i <= RCV_WORDS; i++) {
+		__u64 *word = &s->rcv_bits[(next / 64) % RCV_WORDS];
+		__u32 shift = next % 64;
+		__u32 run = trailing_ones(*word >> shift);
+
+		if (run < 64)
+			*word &= ~(((1ULL << run) - 1) << shift);
+		else
+			*word = 0;
+		next += run;
+		if (run < 64 - shift)
+			break;
+	}
+	s->rcv_nxt = next;
+}
+
+/* What an acknowledgement says of the window, taken under the lock. */
+struct window_view {
+	__u32 rcv_nxt;
+	__u32 words;
+	__u64 sack[ACKB_WORDS_MAX];
+};
+
+static __always_inline void window_view(const struct session *s, struct window_view *v)
+{
+	__u32 from = s->rcv_nxt + 1;
+
+	v->rcv_nxt = s->rcv_nxt;
+	v->words = 0;
+	if (s->rcv_high == s->rcv_nxt)
+		return;
+	for (int i = 0; i < ACKB_WORDS_MAX; i++, from += 64) {
+		__u32 shift = from % 64;
+		__u64 bits = s->rcv_bits[(from / 64) % RCV_WORDS] >> shift;
+
+		if (shift)
+			bits |= s->rcv_bits[(from / 64 + 1) % RCV_WORDS]
+				<< (64 - shift);
+		v->sack[i] = bits;
+		if (bits)
+			v->words = i + 1;
+	}
+}
+
+/* How an acknowledgement number relates to what the worker sent. */
+enum ack_kind { ACK_FRESH, ACK_STALE, ACK_FORGED };
+
+static __always_inline enum ack_kind ack_kind(const struct flow *f, __u32 ack)
+{
+	__u32 una = READ_ONCE(f->ack);
+	__u32 nxt = READ_ONCE(f->snd_nxt);
+
+	if (nxt - ack <= nxt - una)
+		return ACK_FRESH;
+	return una - ack <= RCV_WINDOW ? ACK_STALE : ACK_FORGED;
+}
+
+/*
+ * Reads the acknowledgement block and steps over it. Bits for packets that
+ * the worker did not send yet are as forged as such an ack number.
+ */
+static __always_inline bool read_ack_block(struct xdp_md *ctx, const struct flow *f,
+					   struct packet *p)
+{
+	__u32 sent = READ_ONCE(f->snd_nxt) - p->ack; /* from ack on */
+	__u32 words;
+	__u8 *b;
+
+	b = frame_bytes(ctx, p->body, 1);
+	if (!p->body_len || !b)
+		return false;
+	words = b[0];
+	p->body += 1;
+	p->body_len -= 1;
+	if (!words)
+		return true;
+
+	b = frame_bytes(ctx, p->body, ACKB_FIXED_LEN - 1);
+	if (words > ACKB_WORDS_MAX + 1 || !b ||
+	    p->body_len < ACKB_FIXED_LEN - 1 + 8 * (words - 1))
+		return false;
+	p->echo = get64(b);
+	p->delay = get32(b + 8);
+	p->body += ACKB_FIXED_LEN - 1;
+	p->body_len -= ACKB_FIXED_LEN - 1;
+	p->sack_words = words - 1;
+	if ((__s32)sent < 0)
+		sent = 0;
+	for (__u32 i = 0; i < ACKB_WORDS_MAX; i++) {
+		__u32 first = 64 * i + 1; /* distance of bit 0 from ack */
+		__u64 bits;
+
+		if (i >= p->sack_words)
+			break;
+		b = frame_bytes(ctx, p->body, 8);
+		if (!b)
+			return false;
+		bits = get64(b);
+		if (sent <= first ? bits != 0
+				  : sent - first < 64 && bits >> (sent - first))
+			return false;
+		if (!bits && i == p->sack_words - 1)
+			return false;
+		p->sack[i] = bits;
+		p->body += 8;
+		p->body_len -= 8;
+	}
+	return true;
+}
+
+/*
+ * Version is odd while the flow changes. The writers exclude one another by
+ * the session's lock.
+ */
+static __always_inline void flow_begin(struct flow *f)
+{
+#ifdef __TARGET_ARCH_x86
+	WRITE_ONCE(f->version, f->version + 1);
+	barrier();
+#else
+	__sync_fetch_and_add(&f->version, 1);
+#endif
+}
+
+static __always_inline void flow_end(struct flow *f)
+{
+	store_release(&f->version, f->version + 1);
+}
+
+/*
+ * Counts an accepted packet and takes over what it acknowledges. Runs under
+ * the session's lock; returns whether the worker has something to look at.
+ */
+static __always_inline bool accept(struct session *s, struct flow *f,
+				   const struct packet *p, enum ack_kind kind)
+{
+	__u64 rtt = p->now / 1000 - p->echo - p->delay;
+	bool changed = false;
+
+	s->packets++;
+	s->bytes += p->frame.payload_len;
+
+	flow_begin(f);
+	f->last_seen = p->now;
+	if (kind == ACK_FRESH) {
+		if (p->ack != f->ack) {
+			f->ack = p->ack;
+			f->sack_words = 0;
+			for (int i = 0; i < ACKB_WORDS_MAX; i++)
+				f->sack[i] = 0;
+			changed = true;
+		}
+		if (p->sack_words) {
+			for (int i = 0; i < ACKB_WORDS_MAX; i++)
+				f->sack[i] |= p->sack[i];
+			if (p->sack_words > f->sack_words)
+				f->sack_words = p->sack_words;
+			changed = true;
+		}
+		if (p->window != f->window) {
+			f->window = p->window;
+			changed = true;
+		}
+		if (p->echo && rtt - 1 < RTT_MAX_US - 1) {
+			f->rtt_us = rtt;
+			f->rtt_count++;
+			changed = true;
+		}
+	}
+	flow_end(f);
+	return changed;
+}
+
+static __always_inline void mark_dirty(const struct session *s)
+{
+	__u32 word = s->slot / 64;
+	__u64 *bits = bpf_map_lookup_elem(&dirty, &word);
+
+	if (bits)
+		__sync_fetch_and_or(bits, 1ULL << (s->slot % 64));
+}
+
+/* The commit ring between this CPU and one worker. */
+struct ring {
+	struct commit_ctl *ctl;
+	__u32 first;		 /* its first entry in fill, ready and slots */
+	__u32 free;		 /* slots that can be taken */
+};
+
+static __always_inline bool find_ring(const struct config *cfg, __u32 worker,
+				      struct ring *ring)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	__u32 number = cpu * cfg->workers + worker;
+
+	ring->ctl = NULL;
+	ring->free = 0;
+	if (cpu >= cfg->cpus || worker >= cfg->workers)
+		return false;
+	ring->ctl = bpf_map_lookup_elem(&commit_ctl, &number);
+	if (!ring->ctl)
+		return false;
+	ring->first = number * cfg->commit_slots;
+	ring->free = load_acquire(&ring->ctl->fill_head) - ring->ctl->fill_tail;
+	return true;
+}
+
+static __always_inline void build_ack(const struct config *cfg,
+				      const struct session *s, const struct flow *f,
+				      const struct packet *p, const struct ring *ring,
+				      const struct window_view *v, struct reply *r)
+{
+	__u32 window = ring->free < RCV_WINDOW ? ring->free : RCV_WINDOW;
+	__u8 *b = r->data + HDR_LEN;
+
+	reply_header(r, READ_ONCE(f->snd_nxt), v->rcv_nxt, FLAG_ACK, window, p->now);
+	if (!(s->features & FEATURE_SACK))
+		return;
+	b[0] = 1 + v->words;
+	put64(b + 1, p->timestamp);
+	put32(b + 9, 0);
+	for (int i = 0; i < ACKB_WORDS_MAX; i++)
+		if (i < v->words)
+			put64(b + ACKB_FIXED_LEN + 8 * i, v->sack[i]);
+	r->len = HDR_LEN + ACKB_FIXED_LEN + 8 * (v->words & 7);
+}
+
+/* Duplicates and keepalives: answered from what is already known. */
+static __always_inline void reacknowledge(const struct config *cfg, struct session *s,
+					  struct flow *f, struct packet *p,
+					  const struct ring *ring, enum ack_kind kind,
+					  bool duplicate, struct reply *r)
+{
+	struct window_view view = {};
+	bool changed;
+
+	bpf_spin_lock(&s->lock);
+	if (duplicate)
+		s->duplicates++;
+	changed = accept(s, f, p, kind);
+	window_view(s, &view);
+	bpf_spin_unlock(&s->lock);
+	if (changed)
+		mark_dirty(s);
+	build_ack(cfg, s, f, p, ring, &view, r);
+}
+
+/* Rings if the worker said that it sleeps; only the first to see it does. */
+static __always_inline void ring_doorbell(__u32 worker)
+{
+	struct worker_ctl *w = bpf_map_lookup_elem(&worker_ctl, &worker);
+	__u64 record = 0;
+	void *doorbell;
+
+	if (!w || !READ_ONCE(w->asleep))
+		return;
+	if (!__sync_lock_test_and_set(&w->asleep, 0))
+		return;
+	doorbell = bpf_map_lookup_elem(&doorbells, &worker);
+	if (doorbell)
+		bpf_ringbuf_output(doorbell, &record, sizeof(record),
+				   BPF_RB_FORCE_WAKEUP);
+}
+
+/*
+ * The promise behind an acknowledgement: a slot is reserved first, then the
+ * payload copied, then the window marked, then the slot published. Nothing
+ * changes before the slot is certain, and the ACK is made after all of it.
+ */
+static __always_inline enum gate_outcome
+commit(struct xdp_md *ctx, const struct config *cfg, struct session *s,
+       struct flow *f, struct packet *p, struct ring *ring,
+       enum ack_kind kind, struct reply *r)
+{
+	struct commit_ctl *ctl = ring->ctl;
+	__u32 mask = cfg->commit_slots - 1;
+	struct window_view view = {};
+	struct commit_slot *slot;
+	__u32 at, number, len;
+	__u64 *fill, *ready;
+	enum place place;
+	bool changed;
+
+	if (!ctl || !ring->free)
+		return OUTCOME_drop_ring_full;
+	if (p->seq != s->rcv_nxt && ring->free * 2 < cfg->commit_slots)
+		return OUTCOME_drop_ring_pressure;
+
+	at = ring->first + (ctl->fill_tail & mask);
+	fill = bpf_map_lookup_elem(&commit_fill, &at);
+	at = ring->first + (ctl->ready_head & mask);
+	ready = bpf_map_lookup_elem(&commit_ready, &at);
+	if (!fill || !ready)
+		return OUTCOME_drop_ring_full;
+	number = *fill & mask;
+	at = ring->first + number;
+	slot = bpf_map_lookup_elem(&commit_slots, &at);
+	if (!slot)
+		return OUTCOME_drop_ring_full;
+
+	len = p->body_len;
+	if (len < 1 || len > MAX_DATAGRAM ||
+	    bpf_xdp_load_bytes(ctx, p->body, slot->data, len))
+		return OUTCOME_drop_message;
+	slot->received = p->now;
+	slot->session_id = s->id;
+	slot->session_slot = s->slot;
+	slot->sequence = p->seq;
+	slot->timestamp = p->timestamp;
+	slot->length = len;
+	slot->flags = p->flags;
+
+	/* Another CPU may have taken the same packet since it was placed. */
+	bpf_spin_lock(&s->lock);
+	place = window_place(s, p->seq);
+	if (place == PLACE_FRESH) {
+		window_mark(s, p->seq);
+		s->committed++;
+	} else {
+		s->duplicates++;
+	}
+	changed = accept(s, f, p, kind);
+	window_view(s, &view);
+	bpf_spin_unlock(&s->lock);
+	if (changed)
+		mark_dirty(s);
+
+	if (place == PLACE_FRESH) {
+		WRITE_ONCE(slot->state, SLOT_COMMITTED);
+		*ready = number;
+		/*
+		 * A full barrier everywhere: what was written above is seen
+		 * by whoever sees the new head, and the worker's asleep is
+		 * read after the head is out. The worker does the reverse.
+		 */
+		__sync_lock_test_and_set(&ctl->ready_head, ctl->ready_head + 1);
+		WRITE_ONCE(ctl->fill_tail, ctl->fill_tail + 1);
+		ring->free--;
+		ring_doorbell(s->worker);
+	}
+	build_ack(cfg, s, f, p, ring, &view, r);
+	return place == PLACE_FRESH ? OUTCOME_tx_ack : OUTCOME_tx_ack_duplicate;
+}
+
+static __always_inline enum gate_outcome
+reliable(struct xdp_md *ctx, const struct config *cfg, struct session *s,
+	 struct flow *f, struct packet *p, enum ack_kind kind, struct reply *r)
+{
+	struct ring ring;
+
+	find_ring(cfg, s->worker, &ring);
+	if (!p->body_len && !(p->flags & FLAG_FIN)) {
+		if (p->seq - s->rcv_nxt + RCV_WINDOW >= 2 * RCV_WINDOW)
+			return OUTCOME_drop_sequence;
+		reacknowledge(cfg, s, f, p, &ring, kind, false, r);
+		return OUTCOME_tx_keepalive;
+	}
+
+	switch (window_place(s, p->seq)) {
+	case PLACE_OUTSIDE:
+		return OUTCOME_drop_sequence;
+	case PLACE_DUPLICATE:
+		reacknowledge(cfg, s, f, p, &ring, kind, true, r);
+		return OUTCOME_tx_ack_duplicate;
+	case PLACE_FRESH:
+		break;
+	}
+
+	if (p->flags & FLAG_FIN) {
+		__u8 *reason = frame_bytes(ctx, p->body, 1);
+
+		if (p->body_len != 1 || !reason || !reason[0])
+			return OUTCOME_drop_message;
+	} else if (!messages_valid(ctx, p->body, p->body_len)) {
+		return OUTCOME_drop_message;
+	}
+	return commit(ctx, cfg, s, f, p, &ring, kind, r);
+}
+
+/* The replay window of unreliable packets. Runs under the session's lock. */
+static __always_inline bool replay_fresh(struct session *s, __u32 seq)
+{
+	__s32 ahead = seq - s->replay_high;
+	__u32 behind = -ahead;
+
+	if (ahead > REPLAY_JUMP_MAX)
+		return false;
+	if (ahead > 0) {
+		s->replay_bits = ahead < REPLAY_WINDOW ? s->replay_bits << ahead : 0;
+		s->replay_bits |= 1;
+		s->replay_high = seq;
+		return true;
+	}
+	if (behind >= REPLAY_WINDOW || s->replay_bits >> behind & 1)
+		return false;
+	s->replay_bits |= 1ULL << behind;
+	return true;
+}
+
+static __always_inline enum gate_outcome
+unreliable(struct xdp_md *ctx, struct session *s, struct flow *f,
+	   struct packet *p, enum ack_kind kind)
+{
+	bool fresh = true;
+	bool changed = false;
+
+	if (p->body_len && !messages_valid(ctx, p->body, p->body_len))
+		return OUTCOME_drop_message;
+
+	bpf_spin_lock(&s->lock);
+	if (p->body_len)
+		fresh = replay_fresh(s, p->seq);
+	if (fresh)
+		changed = accept(s, f, p, kind);
+	bpf_spin_unlock(&s->lock);
+	if (changed)
+		mark_dirty(s);
+
+	if (!fresh)
+		return OUTCOME_drop_replay;
+	if (p->body_len)
+		return OUTCOME_redirect_data;
+	return kind == ACK_FRESH ? OUTCOME_absorb_ack : OUTCOME_absorb_ack_stale;
+}
+
+static __always_inline enum gate_outcome
+check_reset(struct xdp_md *ctx, struct session *s, struct packet *p)
+{
+	__u8 *reason = frame_bytes(ctx, p->body, 1);
+
+	if (p->body_len != 1 || !reason || !reason[0])
+		return OUTCOME_drop_reset;
+	if (p->seq - s->rcv_nxt + RCV_WINDOW > 2 * RCV_WINDOW)
+		return OUTCOME_drop_reset;
+	__sync_fetch_and_add(&s->packets, 1);
+	__sync_fetch_and_add(&s->bytes, p->frame.payload_len);
+	return OUTCOME_redirect_reset;
+}
+
+/* A packet that belongs to a session, in the order of PROTOCOL.md. */
+static __always_inline enum gate_outcome
+in_session(struct xdp_md *ctx, const struct config *cfg, struct session *s,
+	   struct packet *p, struct reply *r)
+{
+	__u32 slot = s->slot;
+	enum ack_kind kind;
+	struct flow *f;
+
+	f = bpf_map_lookup_elem(&flows, &slot);
+	if (!f)
+		return OUTCOME_drop_no_session;
+	p->worker = s->worker;
+
+	if (is_hello(ctx, p)) {
+		struct ring ring;
+
+		if (p->seq != s->client_isn + 1)
+			return check_hello(ctx, cfg, p, s);
+		find_ring(cfg, s->worker, &ring);
+		reacknowledge(cfg, s, f, p, &ring, ACK_STALE, true, r);
+		return OUTCOME_tx_ack_duplicate;
+	}
+
+	kind = ack_kind(f, p->ack);
+	if (kind == ACK_FORGED)
+		return OUTCOME_drop_ack;
+	if (p->flags & FLAG_RST)
+		return check_reset(ctx, s, p);
+	if ((s->features & FEATURE_SACK) && !read_ack_block(ctx, f, p))
+		return OUTCOME_drop_ack_block;
+	if (p->flags & FLAG_PSH)
+		return reliable(ctx, cfg, s, f, p, kind, r);
+	return unreliable(ctx, s, f, p, kind);
+}
+
+static __always_inline bool is_local(const struct packet *p)
+{
+	struct local_addr addr;
+
+	__builtin_memcpy(&addr, p->frame.key.server_addr, sizeof(addr));
+	return bpf_map_lookup_elem(&local_addrs, &addr);
+}
+
+static __always_inline enum gate_outcome
+classify(struct xdp_md *ctx, const struct config *cfg, struct packet *p,
+	 struct reply *r)
+{
+	enum gate_outcome out = parse_frame(ctx, &p->frame);
+	struct session *s;
+
+	if (out != UNDECIDED)
+		return out;
+	if (!is_served(cfg, p->frame.key.server_port))
+		return OUTCOME_pass_other_port;
+	if (p->frame.to_group)
+		return OUTCOME_pass_other_host;
+	s = bpf_map_lookup_elem(&sessions, &p->frame.key);
+	if (!s && !is_local(p))
+		return OUTCOME_pass_other_host;
+
+	out = read_header(ctx, cfg, p);
+	if (out == UNDECIDED) {
+		p->now = bpf_ktime_get_ns();
+		if (p->flags == FLAG_SYN)
+			out = answer_syn(ctx, cfg, p, r);
+		else if (s)
+			out = in_session(ctx, cfg, s, p, r);
+		else if (is_hello(ctx, p))
+			out = check_hello(ctx, cfg, p, NULL);
+		else
+			out = OUTCOME_drop_no_session;
+	}
+	if (s && out >= OUTCOME_drop_udp_length && out <= OUTCOME_drop_ring_pressure)
+		__sync_fetch_and_add(&s->rejected, 1);
+	return out;
+}
+
+static __always_inline __u64 sum_words(const __u32 *words, int n)
+{
+	__u64 sum = 0;
+
+	for (int i = 0; i < n; i++)
+		sum += words[i];
+	return sum;
+}
+
+/*
+ * Addresses swapped, everything the sender chose neutralised. IPv4 options
+ * become no-operations, so that nothing moves.
+ */
+static __always_inline bool answer_ip4(struct iphdr *ip, void *end, __u32 header,
+				       __u32 datagram)
+{
+	__be32 client = ip->saddr;
+	__u32 *option = (void *)(ip + 1);
+	__u64 sum;
+
+	ip->tos = 0;
+	ip->tot_len = bpf_htons(header + datagram);
+	ip->id = 0;
+	ip->frag_off = bpf_htons(IP_DF);
+	ip->ttl = 64;
+	ip->check = 0;
+	ip->saddr = ip->daddr;
+	ip->daddr = client;
+	sum = sum_words((void *)ip, sizeof(*ip) / 4);
+	for (__u32 i = sizeof(*ip); i < 60 && i < header; i += 4) {
+		if ((void *)(option + 1) > end)
+			return false;
+		*option++ = 0x01010101;
+		sum += 0x01010101;
+	}
+	ip->check = csum_fold(sum);
+	return true;
+}
+
+static __always_inline void answer_ip6(struct ipv6hdr *ip, __u32 datagram)
+{
+	struct in6_addr client = ip->saddr;
+
+	*(__be32 *)ip = bpf_htonl(0x60000000);
+	ip->payload_len = bpf_htons(datagram);
+	ip->hop_limit = 64;
+	ip->saddr = ip->daddr;
+	ip->daddr = client;
+}
+
+/* Closes the packet checksum and returns the payload's Internet checksum. */
+static __always_inline __u64 seal(struct reply *r)
+{
+	struct fletcher f = {};
+	__u32 len = r->len;
+
+	for (int i = 0; i < REPLY_WORDS; i++)
+		fletcher_word(&f, ((__u64 *)r->data)[i]);
+	/* The padding is zero, but it raised the weight of all before it. */
+	f.sum2 -= (sizeof(r->data) - len) * f.sum1;
+	put16(r->data + HDR_OFF_CSUM, fletcher_result(&f));
+	return sum_words((void *)r->data, REPLY_WORDS * 2);
+}
+
+/*
+ * Turns the frame into its own answer. A frame that cannot grow gets the
+ * shortest acknowledgement, which always fits. Returns whether it worked;
+ * if not, the frame is half written.
+ */
+static __always_inline bool answer(struct xdp_md *ctx, const struct packet *p,
+				   struct reply *r)
+{
+	const struct frame *fr = &p->frame;
+	__u32 frame_len = ctx->data_end - ctx->data;
+	__u32 l3 = fr->l3, udp_at = fr->udp;
+	void *data, *end;
+	__u8 mac[ETH_ALEN];
+	struct ethhdr *eth;
+	struct udphdr *udp;
+	__be16 client_port;
+	__u32 datagram;
+	__u64 sum;
+
+	if (l3 > L3_MAX || udp_at > UDP_MAX)
+		return false;
+	if (bpf_xdp_adjust_tail(ctx, (int)(fr->payload + r->len - frame_len))) {
+		if (r->len <= HDR_LEN + 1)
+			return false;
+		__builtin_memset(r->data + HDR_LEN, 0, sizeof(r->data) - HDR_LEN);
+		r->len = HDR_LEN + 1;
+		if (bpf_xdp_adjust_tail(ctx, (int)(fr->payload + r->len - frame_len)))
+			return false;
+	}
+	sum = seal(r);
+	datagram = sizeof(*udp) + r->len;
+
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	eth = data;
+	if ((void *)(eth + 1) > end)
+		return false;
+	__builtin_memcpy(mac, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, mac, ETH_ALEN);
+
+	if (fr->ip6) {
+		struct ipv6hdr *ip = data + l3;
+
+		if ((void *)(ip + 1) > end)
+			return false;
+		answer_ip6(ip, datagram);
+		sum += sum_words((void *)&fr->key, 8);
+	} else {
+		struct iphdr *ip = data + l3;
+
+		if ((void *)(ip + 1) > end ||
+		    !answer_ip4(ip, end, udp_at - l3, datagram))
+			return false;
+		sum += (__u64)fr->key.client_addr[3] + fr->key.server_addr[3];
+	}
+
+	udp = data + udp_at;
+	if ((void *)(udp + 1) > end)
+		return false;
+	client_port = udp->source;
+	udp->source = udp->dest;
+	udp->dest = client_port;
+	udp->len = bpf_htons(datagram);
+	/* Pseudo header and header; the length is in both. */
+	sum += (__u64)udp->source + udp->dest + 2 * udp->len + bpf_htons(IPPROTO_UDP);
+	udp->check = csum_fold(sum) ?: 0xffff;
+	if (r->len > sizeof(r->data) || r->len < HDR_LEN)
+		return false;
+	return !bpf_xdp_store_bytes(ctx, fr->payload, r->data, r->len);
+}
+
+/* Hands the frame to its worker, or to the host stack if no socket is there. */
+static __always_inline enum gate_outcome steer(struct xdp_md *ctx,
+					       const struct config *cfg,
+					       const struct packet *p,
+					       enum gate_outcome out)
+{
+	__u32 index = ctx->rx_queue_index * cfg->workers + p->worker;
+
+	if (bpf_redirect_map(&xsks, index, XDP_PASS) == XDP_REDIRECT)
+		return out;
+	return out - OUTCOME_redirect_hello + OUTCOME_pass_hello;
+}
+
+#define GATE_OUTCOME_VERDICT(verdict, name) XDP_##verdict,
+static const __u8 verdicts[OUTCOME_MAX] = { GATE_OUTCOMES(GATE_OUTCOME_VERDICT) };
+
+/* The one exit: counts the outcome and returns its verdict. */
+static __always_inline int leave(__u32 out)
+{
+	__u32 zero = 0;
+	__u64 *counters = bpf_map_lookup_elem(&stats, &zero);
+
+	if (out >= OUTCOME_MAX)
+		return XDP_ABORTED;
+	if (counters)
+		counters[out]++;
+	return verdicts[out];
+}
+
+SEC("xdp")
+int gate(struct xdp_md *ctx)
+{
+	struct packet p = {};
+	struct reply r = {};
+	enum gate_outcome out;
+	struct config *cfg;
+	__u32 zero = 0;
+
+	cfg = bpf_map_lookup_elem(&config, &zero);
+	if (!cfg)
+		return XDP_PASS;
+	out = classify(ctx, cfg, &p, &r);
+	switch (verdicts[out]) {
+	case XDP_TX:
+		if (!answer(ctx, &p, &r))
+			out = OUTCOME_aborted_reply;
+		break;
+	case XDP_REDIRECT:
+		out = steer(ctx, cfg, &p, out);
+		break;
+	}
+	return leave(out);
+}
