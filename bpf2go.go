@@ -4,4 +4,4 @@
 package xrudp
 
 //go:generate go tool bpf2go -output-dir loader -go-package loader -tags linux -target amd64,arm64 -cc clang-19 -strip llvm-strip-19 gate bpf/gate.c -- -O2 -g -mcpu=v3 -Wall -Wextra -Werror -Wno-sign-compare -Wno-unused-parameter -Iheaders -I/usr/include/x86_64-linux-gnu
-//go:generate go tool bpf2go -output-dir loader -go-package loader -tags linux -target amd64,arm64 -cc clang-19 -strip llvm-strip-19 pktgen bpf/pktgen.c -- -O2 -g -mcpu=v3 -Wall -Wextra -Werror -Wno-sign-compare -Wno-unused-parameter -Iheaders -I/usr/include/x86_64-linux-gnu
+//go:generate go tool bpf2go -output-dir loader -go-package loader -tags linux -target amd64,arm64 -cc clang-19 -strip llvm-strip-19 -no-global-types pktgen bpf/pktgen.c -- -O2 -g -mcpu=v3 -Wall -Wextra -Werror -Wno-sign-compare -Wno-unused-parameter -Iheaders -I/usr/include/x86_64-linux-gnu
