@@ -1,0 +1,359 @@
+// Package config reads and checks the settings of xrudpd, from a TOML file and
+// from flags that override it.
+package config
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+	"github.com/rs/zerolog"
+
+	"github.com/xrudp/xrudp/userspace/commit"
+)
+
+// Modes say which engine is wanted.
+const (
+	ModeAuto    = "auto"    // the best that the machine offers
+	ModeXDP     = "xdp"     // native or generic XDP
+	ModeNative  = "native"  // XDP in the driver
+	ModeGeneric = "generic" // XDP in the network stack
+	ModeUDP     = "udp"     // ordinary sockets
+)
+
+// Requirements that --require can name.
+const (
+	RequireNative    = "native"
+	RequireXSK       = "xsk"
+	RequireZeroCopy  = "zerocopy"
+	RequireHugePages = "hugepages"
+)
+
+var (
+	modes        = []string{ModeAuto, ModeXDP, ModeNative, ModeGeneric, ModeUDP}
+	requirements = []string{RequireNative, RequireXSK, RequireZeroCopy, RequireHugePages}
+	levels       = []string{"debug", "info", "warn", "error"}
+)
+
+// Limits of settings.
+const (
+	maxTickRate    = 1000
+	minCommitSlots = 64
+	longestTime    = 24 * time.Hour
+)
+
+// Config is the settings. Default returns the defaults; the zero value does
+// not mean anything.
+type Config struct {
+	// Instance names this server among others of the machine, in the paths
+	// of pinned maps and of the state file.
+	Instance string `toml:"instance"`
+
+	// Interface to serve. Empty serves every address, which only mode udp
+	// can do.
+	Interface string `toml:"interface"`
+
+	// Listen is the UDP port, with an address in front in mode udp: ":7777".
+	Listen string `toml:"listen"`
+
+	Mode    string   `toml:"mode"`
+	Require []string `toml:"require"`
+
+	// Workers is the number of worker threads. 0 takes one per CPU but one,
+	// at most four.
+	Workers int `toml:"workers"`
+
+	// CPUs pins workers to these, in order. Empty lets the server choose.
+	CPUs []int `toml:"cpus"`
+
+	BusyPoll bool `toml:"busy_poll"`
+	Status   bool `toml:"status"`
+	Keep     bool `toml:"keep"`
+
+	MaxSessions int `toml:"max_sessions"`
+	CommitSlots int `toml:"commit_slots"` // per CPU and worker, a power of two
+
+	TickRate        int      `toml:"tick_rate"` // Hz
+	IdleTimeout     Duration `toml:"idle_timeout"`
+	ShutdownTimeout Duration `toml:"shutdown_timeout"`
+
+	StateDir string `toml:"state_dir"` // of the state file of mode udp
+	LogLevel string `toml:"log_level"`
+}
+
+// Duration is a time.Duration written as "10s" in a file.
+type Duration time.Duration
+
+// UnmarshalText reads what time.ParseDuration does.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration such as \"10s\"", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// String is the duration as a file has it.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// Set makes Duration a flag.Value.
+func (d *Duration) Set(s string) error { return d.UnmarshalText([]byte(s)) }
+
+// Default returns the settings of a server that was told nothing.
+func Default() Config {
+	return Config{
+		Instance:        "default",
+		Listen:          ":7777",
+		Mode:            ModeAuto,
+		MaxSessions:     65536,
+		CommitSlots:     4096,
+		TickRate:        60,
+		IdleTimeout:     Duration(10 * time.Second),
+		ShutdownTimeout: Duration(5 * time.Second),
+		StateDir:        "/var/lib/xrudp",
+		LogLevel:        "info",
+	}
+}
+
+// Load replaces settings by those of a file. A key that does not exist is an
+// error, since it is a typing mistake whose effect would be missed.
+func (c *Config) Load(path string) error {
+	meta, err := toml.DecodeFile(path, c)
+	if err != nil {
+		var parse toml.ParseError
+		if errors.As(err, &parse) {
+			return fmt.Errorf("read %s, line %d: %w", path, parse.Position.Line, err)
+		}
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		names := make([]string, len(unknown))
+		for i, key := range unknown {
+			names[i] = strconv.Quote(key.String())
+		}
+		return fmt.Errorf("%s: unknown %s %s; known are %s", path,
+			plural(len(names), "key", "keys"), strings.Join(names, ", "), strings.Join(keys(), ", "))
+	}
+	return nil
+}
+
+// keys lists the keys of a file, in the order of Config.
+func keys() []string {
+	var names []string
+	t := reflect.TypeFor[Config]()
+	for i := range t.NumField() {
+		names = append(names, t.Field(i).Tag.Get("toml"))
+	}
+	return names
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+// Flags adds a flag for each setting that is worth changing from a command
+// line. Parsing them overrides what c holds.
+func (c *Config) Flags(fs *flag.FlagSet) {
+	fs.StringVar(&c.Instance, "instance", c.Instance, "name among the servers of this machine")
+	fs.StringVar(&c.Interface, "iface", c.Interface, "network interface to serve; empty: all, in mode udp")
+	fs.StringVar(&c.Interface, "interface", c.Interface, "the same as --iface")
+	fs.StringVar(&c.Listen, "listen", c.Listen, "UDP port to serve, as :port")
+	fs.StringVar(&c.Mode, "mode", c.Mode, strings.Join(modes, ", "))
+	fs.Var((*list)(&c.Require), "require", "comma-separated: do not start without "+strings.Join(requirements, ", "))
+	fs.IntVar(&c.Workers, "workers", c.Workers, "worker threads; 0: by the number of CPUs")
+	fs.Var((*numbers)(&c.CPUs), "cpus", "comma-separated: CPUs to pin workers to")
+	fs.BoolVar(&c.BusyPoll, "busy-poll", c.BusyPoll, "never sleep: lowest latency for a CPU per worker")
+	fs.BoolVar(&c.Status, "status", c.Status, "print a status line each second")
+	fs.BoolVar(&c.Keep, "keep", c.Keep, "leave the XDP program attached on exit, acknowledging into pinned memory")
+	fs.IntVar(&c.MaxSessions, "max-sessions", c.MaxSessions, "sessions at a time")
+	fs.IntVar(&c.CommitSlots, "commit-slots", c.CommitSlots, "packets kept per CPU and worker, a power of two")
+	fs.IntVar(&c.TickRate, "tick-rate", c.TickRate, "application ticks per second")
+	fs.Var(&c.IdleTimeout, "idle-timeout", "silence after which a session ends")
+	fs.Var(&c.ShutdownTimeout, "shutdown-timeout", "longest wait for sessions to close on exit")
+	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "folder of the state file of mode udp")
+	fs.StringVar(&c.LogLevel, "log-level", c.LogLevel, strings.Join(levels, ", "))
+}
+
+// list is a flag of comma-separated words.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+func (l *list) Set(s string) error {
+	*l = nil
+	for word := range strings.SplitSeq(s, ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			*l = append(*l, word)
+		}
+	}
+	return nil
+}
+
+// numbers is a flag of comma-separated numbers.
+type numbers []int
+
+func (n *numbers) String() string {
+	words := make([]string, len(*n))
+	for i, v := range *n {
+		words[i] = strconv.Itoa(v)
+	}
+	return strings.Join(words, ",")
+}
+
+func (n *numbers) Set(s string) error {
+	*n = nil
+	for word := range strings.SplitSeq(s, ",") {
+		v, err := strconv.Atoi(strings.TrimSpace(word))
+		if err != nil {
+			return fmt.Errorf("%q is not a number", word)
+		}
+		*n = append(*n, v)
+	}
+	return nil
+}
+
+// instanceName keeps the name usable as one element of a path.
+var instanceName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
+
+// Validate checks every setting by itself and with the others, and returns one
+// sentence for each that is wrong.
+func (c *Config) Validate() error {
+	var wrong []error
+	bad := func(key string, value any, right string) {
+		wrong = append(wrong, fmt.Errorf("%s is %#v, but has to be %s", key, value, right))
+	}
+	number := func(key string, value, low, high int) {
+		if value < low || value > high {
+			bad(key, value, fmt.Sprintf("from %d to %d", low, high))
+		}
+	}
+	span := func(key string, value Duration, low time.Duration) {
+		if time.Duration(value) < low || time.Duration(value) > longestTime {
+			bad(key, value.String(), fmt.Sprintf("from %v to %v", low, longestTime))
+		}
+	}
+
+	if !instanceName.MatchString(c.Instance) {
+		bad("instance", c.Instance, "1 to 32 of a-z, 0-9, - and _, the first a letter or digit")
+	}
+	if len(c.Interface) > 15 || strings.ContainsAny(c.Interface, "/ \t\n") {
+		bad("interface", c.Interface, "a name of at most 15 characters without spaces and slashes, as `ip link` shows it")
+	}
+	addr, err := c.Address()
+	if err != nil {
+		bad("listen", c.Listen, `":port" or "address:port" with a port from 1 to 65535`)
+	}
+	if !slices.Contains(modes, c.Mode) {
+		bad("mode", c.Mode, "one of "+strings.Join(modes, ", "))
+	}
+	for _, r := range c.Require {
+		if !slices.Contains(requirements, r) {
+			bad("require", r, "one of "+strings.Join(requirements, ", "))
+		}
+	}
+	number("workers", c.Workers, 0, commit.MaxWorkers)
+	for _, cpu := range c.CPUs {
+		number("cpus", cpu, 0, commit.MaxCPUs-1)
+	}
+	number("max_sessions", c.MaxSessions, 1, commit.MaxSessions)
+	number("commit_slots", c.CommitSlots, minCommitSlots, commit.MaxSlots)
+	if c.CommitSlots > 0 && c.CommitSlots&(c.CommitSlots-1) != 0 {
+		bad("commit_slots", c.CommitSlots, "a power of two")
+	}
+	number("tick_rate", c.TickRate, 1, maxTickRate)
+	span("idle_timeout", c.IdleTimeout, time.Second)
+	span("shutdown_timeout", c.ShutdownTimeout, 0)
+	if c.StateDir == "" {
+		bad("state_dir", c.StateDir, "the path of a folder")
+	}
+	if !slices.Contains(levels, c.LogLevel) {
+		bad("log_level", c.LogLevel, "one of "+strings.Join(levels, ", "))
+	}
+	if err == nil {
+		wrong = append(wrong, c.together(addr)...)
+	}
+	return errors.Join(wrong...)
+}
+
+// together checks settings that depend on one another.
+func (c *Config) together(addr netip.AddrPort) (wrong []error) {
+	xdp := c.Mode == ModeXDP || c.Mode == ModeNative || c.Mode == ModeGeneric
+	if xdp && c.Interface == "" {
+		wrong = append(wrong, fmt.Errorf("mode is %q, but interface is empty; XDP attaches to one, so name it", c.Mode))
+	}
+	if c.Mode == ModeUDP && len(c.Require) > 0 {
+		wrong = append(wrong, fmt.Errorf("require is %q, but mode is %q, which has none of it; remove one of the two", c.Require, c.Mode))
+	}
+	if c.Mode == ModeGeneric && (slices.Contains(c.Require, RequireNative) || slices.Contains(c.Require, RequireZeroCopy)) {
+		wrong = append(wrong, fmt.Errorf("require is %q, but mode is %q, which has no driver's part; remove one of the two", c.Require, c.Mode))
+	}
+	if len(c.CPUs) > 0 && c.Workers > len(c.CPUs) {
+		wrong = append(wrong, fmt.Errorf("cpus has %d entries, but workers is %d; name a CPU for each worker", len(c.CPUs), c.Workers))
+	}
+	if xdp && addr.Addr().IsValid() && !addr.Addr().IsUnspecified() {
+		wrong = append(wrong, fmt.Errorf("listen is %q, but mode is %q, which serves every address of the interface; write %q",
+			c.Listen, c.Mode, fmt.Sprintf(":%d", addr.Port())))
+	}
+	if c.Keep && c.Mode == ModeUDP {
+		wrong = append(wrong, fmt.Errorf("keep is true, but mode is %q, which attaches nothing to keep; remove one of the two", c.Mode))
+	}
+	return wrong
+}
+
+// Address is Listen, parsed. Without an address in front the result has the
+// zero Addr.
+func (c *Config) Address() (netip.AddrPort, error) {
+	at := strings.LastIndexByte(c.Listen, ':')
+	if at < 0 {
+		return netip.AddrPort{}, fmt.Errorf("parse %q: no port", c.Listen)
+	}
+	host, text := c.Listen[:at], c.Listen[at+1:]
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || port == 0 {
+		return netip.AddrPort{}, fmt.Errorf("parse port of %q", c.Listen)
+	}
+	if host == "" {
+		return netip.AddrPortFrom(netip.Addr{}, uint16(port)), nil
+	}
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		host = host[1 : len(host)-1]
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("parse address of %q: %w", c.Listen, err)
+	}
+	return netip.AddrPortFrom(addr, uint16(port)), nil
+}
+
+// Level is LogLevel for zerolog.
+func (c *Config) Level() zerolog.Level {
+	level, err := zerolog.ParseLevel(c.LogLevel)
+	if err != nil {
+		return zerolog.InfoLevel
+	}
+	return level
+}
+
+// Geometry is the shape of the shared memory for a number of workers and of
+// CPUs. MaxSessions is rounded up to what the layout can share out.
+func (c *Config) Geometry(workers, cpus int) commit.Geometry {
+	step := 64 * workers
+	return commit.Geometry{
+		Workers:     workers,
+		CPUs:        cpus,
+		Slots:       c.CommitSlots,
+		MaxSessions: min((c.MaxSessions+step-1)/step*step, commit.MaxSessions/step*step),
+	}
+}
