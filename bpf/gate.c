@@ -93,11 +93,6 @@ static __always_inline void put64(__u8 *p, __u64 v)
 	put32(p + 4, v);
 }
 
-static __always_inline __u16 get16(const __u8 *p)
-{
-	return (__u16)p[0] << 8 | p[1];
-}
-
 static __always_inline __u32 get32(const __u8 *p)
 {
 	__be32 v;
@@ -122,9 +117,27 @@ static __always_inline __u8 *frame_bytes(struct xdp_md *ctx, __u32 off, __u32 le
 	if (off > PAYLOAD_MAX + MAX_DATAGRAM)
 		return NULL;
 	p += off;
+	barrier_var(p); /* one pointer, or its bounds are those of another */
 	if (p + len > (void *)(long)ctx->data_end)
 		return NULL;
 	return p;
+}
+
+/*
+ * Whether 1 <= *len <= max, in a form from which the verifier of 6.1 learns
+ * both bounds: it takes nothing from a comparison with zero for equality.
+ */
+static __always_inline bool is_length(__u32 *len, __u32 max)
+{
+	__s64 n = *len;
+
+	if (n > max)
+		return false;
+	barrier_var(n);
+	if (n < 1)
+		return false;
+	*len = n;
+	return true;
 }
 
 /*
@@ -741,7 +754,7 @@ commit(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 		return OUTCOME_drop_ring_full;
 
 	len = p->body_len;
-	if (len < 1 || len > MAX_DATAGRAM ||
+	if (!is_length(&len, MAX_DATAGRAM) ||
 	    bpf_xdp_load_bytes(ctx, p->body, slot->data, len))
 		return OUTCOME_drop_message;
 	slot->received = p->now;
@@ -1037,11 +1050,9 @@ static __always_inline bool answer(struct xdp_md *ctx, const struct packet *p,
 	struct ethhdr *eth;
 	struct udphdr *udp;
 	__be16 client_port;
-	__u32 datagram;
+	__u32 datagram, len;
 	__u64 sum;
 
-	if (l3 > L3_MAX || udp_at > UDP_MAX)
-		return false;
 	if (bpf_xdp_adjust_tail(ctx, (int)(fr->payload + r->len - frame_len))) {
 		if (r->len <= HDR_LEN + 1)
 			return false;
@@ -1051,7 +1062,8 @@ static __always_inline bool answer(struct xdp_md *ctx, const struct packet *p,
 			return false;
 	}
 	sum = seal(r);
-	datagram = sizeof(*udp) + r->len;
+	len = r->len;
+	datagram = sizeof(*udp) + len;
 
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
@@ -1062,9 +1074,13 @@ static __always_inline bool answer(struct xdp_md *ctx, const struct packet *p,
 	__builtin_memcpy(eth->h_source, eth->h_dest, ETH_ALEN);
 	__builtin_memcpy(eth->h_dest, mac, ETH_ALEN);
 
+	barrier_var(l3);
+	if (l3 > L3_MAX)
+		return false;
 	if (fr->ip6) {
 		struct ipv6hdr *ip = data + l3;
 
+		barrier_var(ip);
 		if ((void *)(ip + 1) > end)
 			return false;
 		answer_ip6(ip, datagram);
@@ -1072,13 +1088,18 @@ static __always_inline bool answer(struct xdp_md *ctx, const struct packet *p,
 	} else {
 		struct iphdr *ip = data + l3;
 
+		barrier_var(ip);
 		if ((void *)(ip + 1) > end ||
 		    !answer_ip4(ip, end, udp_at - l3, datagram))
 			return false;
 		sum += (__u64)fr->key.client_addr[3] + fr->key.server_addr[3];
 	}
 
+	barrier_var(udp_at);
+	if (udp_at > UDP_MAX)
+		return false;
 	udp = data + udp_at;
+	barrier_var(udp);
 	if ((void *)(udp + 1) > end)
 		return false;
 	client_port = udp->source;
@@ -1088,9 +1109,8 @@ static __always_inline bool answer(struct xdp_md *ctx, const struct packet *p,
 	/* Pseudo header and header; the length is in both. */
 	sum += (__u64)udp->source + udp->dest + 2 * udp->len + bpf_htons(IPPROTO_UDP);
 	udp->check = csum_fold(sum) ?: 0xffff;
-	if (r->len > sizeof(r->data) || r->len < HDR_LEN)
-		return false;
-	return !bpf_xdp_store_bytes(ctx, fr->payload, r->data, r->len);
+	return is_length(&len, sizeof(r->data)) &&
+	       !bpf_xdp_store_bytes(ctx, fr->payload, r->data, len);
 }
 
 /* Hands the frame to its worker, or to the host stack if no socket is there. */

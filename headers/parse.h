@@ -29,6 +29,17 @@ struct vlan_tag {
 	__be16 proto;
 };
 
+/*
+ * Big-endian loads byte by byte: before 6.6 the verifier forgets the bounds of
+ * a value that a byte swap went over.
+ */
+static __always_inline __u16 get16(const void *p)
+{
+	const __u8 *b = p;
+
+	return (__u16)b[0] << 8 | b[1];
+}
+
 struct cursor {
 	void *pos;
 	void *end;
@@ -95,7 +106,7 @@ parse_ip4(struct cursor *c, struct frame *f, __u32 *ip_payload)
 		return OUTCOME_pass_not_udp;
 	if (!take(c, header - sizeof(*ip)))
 		return OUTCOME_pass_not_ip;
-	total = bpf_ntohs(ip->tot_len);
+	total = get16(&ip->tot_len);
 	if (total < header || (void *)ip + total > c->end)
 		return OUTCOME_pass_not_udp;
 	if (ip->frag_off & bpf_htons(IP_MF | IP_OFFSET))
@@ -124,7 +135,7 @@ parse_ip6(struct cursor *c, struct frame *f, __u32 *ip_payload)
 		return OUTCOME_pass_not_ip;
 	if (ip->version != 6)
 		return OUTCOME_pass_not_udp;
-	*ip_payload = bpf_ntohs(ip->payload_len);
+	*ip_payload = get16(&ip->payload_len);
 	if (c->pos + *ip_payload > c->end)
 		return OUTCOME_pass_not_udp;
 	if (ip->nexthdr == IPPROTO_FRAGMENT)
@@ -185,7 +196,7 @@ parse_frame(struct xdp_md *ctx, struct frame *f)
 		return OUTCOME_pass_not_udp;
 	f->key.client_port = udp->source;
 	f->key.server_port = udp->dest;
-	udp_len = bpf_ntohs(udp->len);
+	udp_len = get16(&udp->len);
 	f->length_agrees = udp_len >= sizeof(*udp) && udp_len == ip_payload;
 	f->payload = f->udp + sizeof(*udp);
 	f->payload_len = udp_len - sizeof(*udp);
