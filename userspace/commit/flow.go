@@ -82,13 +82,16 @@ const loadTries = 1 << 12
 //	version odd                  v = version, even
 //	fields                       fields
 //	version even                 version still v
+//
+// version and what it guards are loaded in program order, and atomics do not
+// pass one another.
 func (f *Flow) Load() (s FlowState, ok bool) {
 	for range loadTries {
 		v := atomic.LoadUint32(&f.version)
 		if v&1 != 0 {
 			continue
 		}
-		s = f.load()
+		f.Peek(&s)
 		if atomic.LoadUint32(&f.version) == v {
 			return s, true
 		}
@@ -96,7 +99,9 @@ func (f *Flow) Load() (s FlowState, ok bool) {
 	return s, false
 }
 
-func (f *Flow) load() (s FlowState) {
+// Peek copies the gate's half as it stands. Only the gate calls it, whose own
+// the half is; everybody else calls Load.
+func (f *Flow) Peek(s *FlowState) {
 	windowed := atomic.LoadUint32(&f.windowed)
 	halves := (*[2]uint16)(unsafe.Pointer(&windowed))
 	s.Ack = atomic.LoadUint32(&f.ack)
@@ -108,7 +113,6 @@ func (f *Flow) load() (s FlowState) {
 	for i := range s.Sack {
 		s.Sack[i] = atomic.LoadUint64(&f.sack[i])
 	}
-	return s
 }
 
 // Store replaces the gate's half. Only the gate calls it, for a flow whose
@@ -161,6 +165,9 @@ func (f *Flow) IsOpen() bool { return atomic.LoadUint32(&f.state) == FlowOpen }
 // SetSndNxt tells the gate what the client may acknowledge. The owning worker
 // calls it before the packet leaves.
 func (f *Flow) SetSndNxt(seq uint32) { atomic.StoreUint32(&f.sndNxt, seq) }
+
+// Ack returns the next sequence the client expects.
+func (f *Flow) Ack() uint32 { return atomic.LoadUint32(&f.ack) }
 
 // SndNxt returns the next reliable sequence the worker will send.
 func (f *Flow) SndNxt() uint32 { return atomic.LoadUint32(&f.sndNxt) }

@@ -70,17 +70,6 @@ func (r *Regions) ring(n int) ring {
 	}
 }
 
-// free returns how many slots wait in fill. The worker may see one too many
-// while the gate is between its two publications, and a dead process may have
-// left anything, so what exceeds the ring is cut.
-func (r *ring) free() int {
-	n := atomic.LoadUint64(&r.ctl.fillHead) - atomic.LoadUint64(&r.ctl.fillTail)
-	if n > r.mask+1 {
-		return int(r.mask + 1)
-	}
-	return int(n)
-}
-
 // Writer is the producing end of one commit ring. One goroutine uses it.
 type Writer struct {
 	ring
@@ -93,18 +82,24 @@ func (r *Regions) Writer(n int) *Writer {
 	return &Writer{ring: r.ring(n), workers: &r.workers[n%r.geometry.Workers]}
 }
 
-// Free returns how many slots can be reserved now.
-func (w *Writer) Free() int { return w.free() }
+// Free returns how many slots can be reserved now: none where the indices
+// make no sense.
+func (w *Writer) Free() int {
+	n := atomic.LoadUint64(&w.ctl.fillHead) - atomic.LoadUint64(&w.ctl.fillTail)
+	if n > w.mask+1 {
+		return 0
+	}
+	return int(n)
+}
 
 // Reserve returns the next free slot for filling, and false when there is
 // none. Nothing has happened until Publish: the next Reserve returns the same
 // slot.
 func (w *Writer) Reserve() (*Slot, bool) {
-	tail := atomic.LoadUint64(&w.ctl.fillTail)
-	if n := atomic.LoadUint64(&w.ctl.fillHead) - tail; n == 0 || n > w.mask+1 {
+	if w.Free() == 0 {
 		return nil, false
 	}
-	w.taken = w.fill[tail&w.mask] & w.mask
+	w.taken = w.fill[atomic.LoadUint64(&w.ctl.fillTail)&w.mask] & w.mask
 	return &w.slots[w.taken], true
 }
 
@@ -197,5 +192,9 @@ func (r *Reader) Pending() int {
 	return int(n)
 }
 
-// Free returns how many slots the gate can still fill.
-func (r *Reader) Free() int { return r.free() }
+// Free returns how many slots the gate can still fill. While the gate is
+// between its two publications there seems to be one too many, which is cut.
+func (r *Reader) Free() int {
+	n := atomic.LoadUint64(&r.ctl.fillHead) - atomic.LoadUint64(&r.ctl.fillTail)
+	return int(min(n, r.mask+1))
+}

@@ -9,8 +9,13 @@ import (
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
-// rttMax bounds what is believed of a round trip, in microseconds.
-const rttMax = 60_000_000
+const (
+	// rttMax bounds what is believed of a round trip, in microseconds.
+	rttMax = 60_000_000
+
+	// replayJumpMax is how far ahead an unreliable packet may be.
+	replayJumpMax = wire.ReceiveWindow * 64
+)
 
 // packet is one packet on its way through the gate.
 type packet struct {
@@ -23,7 +28,6 @@ type packet struct {
 	head  wire.Header
 	body  []byte // what is left to read
 	block wire.AckBlock
-	fresh bool // head.Ack is not older than what is known
 
 	worker  int
 	wake    bool
@@ -31,26 +35,17 @@ type packet struct {
 	replied int // bytes of reply in use
 }
 
-// decide judges a datagram whose lengths agree, and answers it.
+// decide judges a datagram of ours whose lengths agree, and answers it.
 func (g *Gate) decide(p *packet) Outcome {
 	out := g.admit(p)
-	if s := p.session; s != nil {
-		g.account(s, p, out)
+	if p.session != nil && out.rejects() {
+		p.session.Rejected++
 	}
 	return out
 }
 
-// account counts a packet of a session.
-func (g *Gate) account(s *SessionState, p *packet, out Outcome) {
-	switch {
-	case out == TXSYNAck:
-	case out.Verdict() == Drop && out != AbsorbAck && out != AbsorbAckStale:
-		s.Rejected++
-	default:
-		s.Packets++
-		s.Bytes += uint64(len(p.payload))
-	}
-}
+// rejects reports whether a packet of ours was found bad.
+func (o Outcome) rejects() bool { return o >= DropUDPLength && o <= DropRingPressure }
 
 // admit checks what every packet has to satisfy.
 func (g *Gate) admit(p *packet) Outcome {
@@ -60,25 +55,27 @@ func (g *Gate) admit(p *packet) Outcome {
 	case len(p.payload) > g.cfg.MaxDatagram:
 		return DropOversize
 	}
-	head, body, err := wire.ParseHeader(p.payload)
-	if err != nil {
+	var err error
+	if p.head, p.body, err = wire.ParseHeader(p.payload); err != nil {
 		return DropTruncated
 	}
-	p.head, p.body = head, body
 	switch {
-	case !head.Flags.LegalAtServer():
+	case !p.head.Flags.LegalAtServer():
 		return DropFlags
 	case !wire.Verify(p.payload):
 		return DropChecksum
-	case head.Flags == wire.FlagSYN:
+	case p.head.Flags == wire.FlagSYN:
 		return g.syn(p)
-	case p.session == nil:
-		return g.stranger(p)
+	case p.session != nil:
+		return g.known(p)
+	case p.isHello():
+		return g.hello(p)
 	}
-	return g.known(p)
+	return DropNoSession
 }
 
-// syn answers a SYN with a cookie, whether or not there is a session.
+// syn answers a SYN from the secret alone: nothing is kept for strangers, and
+// a session is left as it is.
 func (g *Gate) syn(p *packet) Outcome {
 	if len(p.payload) < wire.MinSYN {
 		return DropSYNLength
@@ -87,9 +84,8 @@ func (g *Gate) syn(p *packet) Outcome {
 	if err != nil {
 		return DropSYNOption
 	}
-	cookie := g.keys.Make(&p.key, p.head.Sequence)
 	answer := wire.Options{
-		Cookie:    cookie,
+		Cookie:    g.keys.Make(&p.key, p.head.Sequence),
 		HasCookie: true,
 		SACK:      asked.SACK && g.cfg.Features&FeatureSACK != 0,
 		MTU:       uint16(g.cfg.MaxDatagram),
@@ -98,31 +94,28 @@ func (g *Gate) syn(p *packet) Outcome {
 	return TXSYNAck
 }
 
-// stranger judges a packet of no session: only a HELLO may open one.
-func (g *Gate) stranger(p *packet) Outcome {
-	if p.head.Flags != wire.FlagACK|wire.FlagPSH || len(p.body) == 0 || p.body[0] != wire.TypeHello {
-		return DropNoSession
-	}
+// isHello reports whether the packet claims to return a cookie. The first
+// byte of a HELLO's body is neither a legal acknowledgement block nor a legal
+// message, so the packet can be told apart inside a session too.
+func (p *packet) isHello() bool {
+	return p.head.Flags == wire.FlagACK|wire.FlagPSH && len(p.body) > 0 && p.body[0] == wire.TypeHello
+}
+
+// hello checks a HELLO. Where the client has a session it started anew, and
+// the session's worker is told; otherwise the cookie chooses a worker.
+func (g *Gate) hello(p *packet) Outcome {
 	if !wire.IsHello(p.body) {
 		return DropHello
 	}
-	if !g.cookieHolds(p) {
+	cookie := binary.BigEndian.Uint64(p.body[wire.MessageHeaderSize+2:])
+	if !g.keys.Check(cookie, &p.key, p.head.Sequence-1) || p.head.Ack != wire.CookieSequence(cookie)+1 {
 		return DropCookie
 	}
-	return g.hello(p, p.worker)
-}
-
-// cookieHolds checks the cookie of a HELLO, and sets p.worker to the worker it
-// chooses.
-func (g *Gate) cookieHolds(p *packet) bool {
-	cookie := binary.BigEndian.Uint64(p.body[wire.MessageHeaderSize+2:])
-	p.worker = int(cookie >> 1 % uint64(g.geometry.Workers))
-	return g.keys.Check(cookie, &p.key, p.head.Sequence-1) &&
-		p.head.Ack == wire.CookieSequence(cookie)+1
-}
-
-func (g *Gate) hello(p *packet, worker int) Outcome {
-	p.worker = worker
+	if p.session != nil {
+		p.worker = int(p.session.Worker)
+	} else {
+		p.worker = int(cookie >> 1 % uint64(g.geometry.Workers))
+	}
 	return g.steer(RedirectHello, PassHello)
 }
 
@@ -136,107 +129,125 @@ func (g *Gate) steer(socket, stack Outcome) Outcome {
 
 // known judges a packet of a session.
 func (g *Gate) known(p *packet) Outcome {
-	s := p.session
-	p.worker = int(s.Worker)
-	flow := g.regions.Flow(s.Slot)
-	if !p.checkAck(flow) {
-		if g.reborn(p) {
-			return g.hello(p, int(s.Worker))
+	p.worker = int(p.session.Worker)
+	flow := g.regions.Flow(p.session.Slot)
+	if p.isHello() {
+		if p.head.Sequence != p.session.ClientISN+1 {
+			return g.hello(p)
 		}
-		return DropAck
+		g.reacknowledge(p, flow, ackStale, true)
+		return TXAckDuplicate
 	}
+	kind := relate(flow, p.head.Ack)
 	switch {
+	case kind == ackForged:
+		return DropAck
 	case p.head.Flags&wire.FlagRST != 0:
 		return g.reset(p)
+	case !p.takeBlock(flow):
+		return DropAckBlock
 	case p.head.Flags&wire.FlagPSH != 0:
-		return g.reliable(p, flow)
+		return g.reliable(p, flow, kind)
 	}
-	return g.unreliable(p, flow)
+	return g.unreliable(p, flow, kind)
 }
 
-// checkAck reports whether the packet acknowledges what was sent.
-func (p *packet) checkAck(flow *commit.Flow) bool {
-	known, _ := flow.Load()
-	next := flow.SndNxt()
-	ack := p.head.Ack
-	if next-ack <= next-known.Ack {
-		p.fresh = true
+// ackKind says how an acknowledgement number relates to what was sent.
+type ackKind uint8
+
+const (
+	ackFresh  ackKind = iota
+	ackStale          // older than what is known: the packet is fine all the same
+	ackForged         // of what was never sent
+)
+
+func relate(flow *commit.Flow, ack uint32) ackKind {
+	una, next := flow.Ack(), flow.SndNxt()
+	switch {
+	case next-ack <= next-una:
+		return ackFresh
+	case una-ack <= wire.ReceiveWindow:
+		return ackStale
+	}
+	return ackForged
+}
+
+// takeBlock reads the acknowledgement block of a session that has them, and
+// checks that it selects nothing that was never sent.
+func (p *packet) takeBlock(flow *commit.Flow) bool {
+	if p.session.Features&FeatureSACK == 0 {
 		return true
 	}
-	behind := known.Ack - ack
-	return behind != 0 && behind <= wire.ReceiveWindow
-}
-
-// reborn reports whether the packet is the HELLO of a client that started
-// again on the port of a session.
-func (g *Gate) reborn(p *packet) bool {
-	return p.head.Flags == wire.FlagACK|wire.FlagPSH && wire.IsHello(p.body) &&
-		p.head.Sequence-1 != p.session.ClientISN && g.cookieHolds(p)
+	rest, err := wire.ParseAckBlock(p.body, &p.block)
+	if err != nil {
+		return false
+	}
+	p.body = rest
+	if p.block.Words == 0 {
+		return true
+	}
+	last := p.block.Words - 1
+	highest := p.head.Ack + uint32(64*last+bits.Len64(p.block.Bitmap[last]))
+	return wire.SeqLess(highest, flow.SndNxt())
 }
 
 // reset passes a plausible RST on.
 func (g *Gate) reset(p *packet) Outcome {
 	distance := p.head.Sequence - p.session.Window.Next + wire.ReceiveWindow
-	if distance > 2*wire.ReceiveWindow || len(p.body) != wire.ReasonSize {
+	if !p.isReason() || distance > 2*wire.ReceiveWindow {
 		return DropReset
 	}
+	p.session.Packets++
+	p.session.Bytes += uint64(len(p.payload))
 	return g.steer(RedirectReset, PassReset)
 }
 
+// isReason reports whether the body is that of RST and FIN.
+func (p *packet) isReason() bool { return len(p.body) == wire.ReasonSize && p.body[0] != 0 }
+
 // reliable commits a reliable packet and acknowledges it, or acknowledges it
 // again.
-func (g *Gate) reliable(p *packet, flow *commit.Flow) Outcome {
-	s := p.session
-	if p.head.Sequence == s.ClientISN+1 {
-		return g.duplicate(p, flow)
-	}
-	class := s.Window.Classify(p.head.Sequence)
-	switch class {
-	case reliability.Duplicate:
-		return g.duplicate(p, flow)
-	case reliability.Outside:
-		if g.reborn(p) {
-			return g.hello(p, int(s.Worker))
-		}
-		return DropSequence
-	}
-	if !p.takeBlock(flow) {
-		return DropAckBlock
-	}
+func (g *Gate) reliable(p *packet, flow *commit.Flow, kind ackKind) Outcome {
+	window := &p.session.Window
 	fin := p.head.Flags&wire.FlagFIN != 0
-	switch {
-	case len(p.body) == 0 && !fin:
-		p.absorb(g, flow)
-		g.acknowledge(p, flow)
+	if len(p.body) == 0 && !fin {
+		if p.head.Sequence-window.Next+wire.ReceiveWindow >= 2*wire.ReceiveWindow {
+			return DropSequence
+		}
+		g.reacknowledge(p, flow, kind, false)
 		return TXKeepalive
-	case fin:
-		if len(p.body) != wire.ReasonSize {
-			return DropMessage
-		}
-	default:
-		if _, err := wire.CheckMessages(p.body); err != nil {
-			return DropMessage
-		}
 	}
-	return g.commit(p, flow)
+	switch window.Classify(p.head.Sequence) {
+	case reliability.Outside:
+		return DropSequence
+	case reliability.Duplicate:
+		g.reacknowledge(p, flow, kind, true)
+		return TXAckDuplicate
+	}
+	if fin {
+		if !p.isReason() {
+			return DropMessage
+		}
+	} else if _, err := wire.CheckMessages(p.body); err != nil {
+		return DropMessage
+	}
+	return g.commit(p, flow, kind)
 }
 
-func (g *Gate) duplicate(p *packet, flow *commit.Flow) Outcome {
-	p.session.Duplicates++
-	g.acknowledge(p, flow)
-	return TXAckDuplicate
-}
-
-// commit keeps the packet, and only then acknowledges it.
-func (g *Gate) commit(p *packet, flow *commit.Flow) Outcome {
+// commit keeps the packet, and only then acknowledges it. Nothing changes
+// before a slot is certain.
+func (g *Gate) commit(p *packet, flow *commit.Flow, kind ackKind) Outcome {
 	s := p.session
 	w := g.writer(p)
-	slot, ok := w.Reserve()
-	if !ok {
+	if w.Free() == 0 {
 		return DropRingFull
 	}
 	if p.head.Sequence != s.Window.Next && w.Free()*2 < g.geometry.Slots {
 		return DropRingPressure
+	}
+	slot, ok := w.Reserve()
+	if !ok {
+		return DropRingFull
 	}
 	slot.Received = p.now
 	slot.SessionID = s.ID
@@ -248,7 +259,7 @@ func (g *Gate) commit(p *packet, flow *commit.Flow) Outcome {
 
 	s.Window.Mark(p.head.Sequence)
 	s.Committed++
-	p.absorb(g, flow)
+	g.accept(p, flow, kind)
 	p.wake = w.Publish()
 	g.acknowledge(p, flow)
 	return TXAck
@@ -256,6 +267,15 @@ func (g *Gate) commit(p *packet, flow *commit.Flow) Outcome {
 
 func (g *Gate) writer(p *packet) *commit.Writer {
 	return g.writers[g.geometry.Ring(p.cpu, int(p.session.Worker))]
+}
+
+// reacknowledge answers duplicates and keepalives from what is already known.
+func (g *Gate) reacknowledge(p *packet, flow *commit.Flow, kind ackKind, duplicate bool) {
+	if duplicate {
+		p.session.Duplicates++
+	}
+	g.accept(p, flow, kind)
+	g.acknowledge(p, flow)
 }
 
 // acknowledge writes the acknowledgement of what the session received.
@@ -278,13 +298,10 @@ func (g *Gate) acknowledge(p *packet, flow *commit.Flow) {
 }
 
 // unreliable absorbs a pure acknowledgement, or passes messages on.
-func (g *Gate) unreliable(p *packet, flow *commit.Flow) Outcome {
-	if !p.takeBlock(flow) {
-		return DropAckBlock
-	}
+func (g *Gate) unreliable(p *packet, flow *commit.Flow, kind ackKind) Outcome {
 	if len(p.body) == 0 {
-		p.absorb(g, flow)
-		if p.fresh {
+		g.accept(p, flow, kind)
+		if kind == ackFresh {
 			return AbsorbAck
 		}
 		return AbsorbAckStale
@@ -295,14 +312,17 @@ func (g *Gate) unreliable(p *packet, flow *commit.Flow) Outcome {
 	if !p.session.unseen(p.head.Sequence) {
 		return DropReplay
 	}
-	p.absorb(g, flow)
+	g.accept(p, flow, kind)
 	return g.steer(RedirectData, PassData)
 }
 
-// unseen records an unreliable sequence, and is false when it was seen before
-// or is too old to tell.
+// unseen records an unreliable sequence, and is false when it was seen before,
+// is too old to tell, or too far ahead to be believed.
 func (s *SessionState) unseen(seq uint32) bool {
 	ahead := wire.SeqDiff(seq, s.ReplayHigh)
+	if ahead > replayJumpMax {
+		return false
+	}
 	if ahead > 0 {
 		s.ReplayBits = s.ReplayBits<<uint32(ahead) | 1
 		s.ReplayHigh = seq
@@ -316,41 +336,45 @@ func (s *SessionState) unseen(seq uint32) bool {
 	return true
 }
 
-// takeBlock reads the acknowledgement block of a session that has them, and
-// checks that it selects nothing that was never sent.
-func (p *packet) takeBlock(flow *commit.Flow) bool {
-	if p.session.Features&FeatureSACK == 0 {
-		return true
-	}
-	rest, err := wire.ParseAckBlock(p.body, &p.block)
-	if err != nil {
-		return false
-	}
-	p.body = rest
-	if p.block.Words == 0 {
-		return true
-	}
-	last := p.block.Words - 1
-	highest := p.head.Ack + 1 + uint32(64*last+bits.Len64(p.block.Bitmap[last])-1)
-	return wire.SeqLess(highest, flow.SndNxt())
-}
-
-// absorb tells the worker what the packet says about the other direction.
-func (p *packet) absorb(g *Gate, flow *commit.Flow) {
-	known, _ := flow.Load()
-	known.LastSeen = p.now
-	if p.fresh {
-		known.Ack = p.head.Ack
-		known.Window = p.head.Window
-		known.SackWords = p.block.Words
-		known.Sack = p.block.Bitmap
-		if rtt := p.now/1000 - p.block.Echo - uint64(p.block.Delay); p.block.Echo != 0 && rtt-1 < rttMax-1 {
-			known.RTTMicros = uint32(rtt)
-			known.RTTCount++
-		}
-	}
-	flow.Store(&known)
-	if p.fresh {
+// accept counts a packet and tells the worker what it acknowledges.
+func (g *Gate) accept(p *packet, flow *commit.Flow, kind ackKind) {
+	p.session.Packets++
+	p.session.Bytes += uint64(len(p.payload))
+	var state commit.FlowState
+	flow.Peek(&state)
+	state.LastSeen = p.now
+	changed := kind == ackFresh && p.absorb(&state)
+	flow.Store(&state)
+	if changed {
 		g.regions.MarkDirty(p.session.Slot)
 	}
+}
+
+// absorb updates state by a fresh acknowledgement, and reports whether the
+// worker has something to look at.
+func (p *packet) absorb(state *commit.FlowState) (changed bool) {
+	if p.head.Ack != state.Ack {
+		state.Ack = p.head.Ack
+		state.SackWords = 0
+		state.Sack = [commit.SackWords]uint64{}
+		changed = true
+	}
+	if p.block.Words > 0 {
+		for i, word := range p.block.Bitmap {
+			state.Sack[i] |= word
+		}
+		state.SackWords = max(state.SackWords, p.block.Words)
+		changed = true
+	}
+	if p.head.Window != state.Window {
+		state.Window = p.head.Window
+		changed = true
+	}
+	rtt := p.now/1000 - p.block.Echo - uint64(p.block.Delay)
+	if p.block.Echo != 0 && rtt-1 < rttMax-1 {
+		state.RTTMicros = uint32(rtt)
+		state.RTTCount++
+		changed = true
+	}
+	return changed
 }

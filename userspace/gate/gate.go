@@ -57,6 +57,8 @@ func (c Config) validate() error {
 	return nil
 }
 
+var errPort = errors.New("port 0 cannot be served")
+
 // Errors of Create.
 var (
 	ErrExists = errors.New("session exists")
@@ -139,6 +141,9 @@ func New(cfg Config, r *commit.Regions, keys CookieKeys) (*Gate, error) {
 		g.writers = append(g.writers, r.Writer(n))
 	}
 	for _, port := range cfg.Ports {
+		if port == 0 {
+			return nil, errPort
+		}
 		g.ports[port] = struct{}{}
 	}
 	for _, addr := range cfg.Local {
