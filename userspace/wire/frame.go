@@ -143,8 +143,8 @@ func (f *Frame) parseIPv4(b []byte) FrameVerdict {
 	}
 	f.Key.Client = mapped(ip[12:16])
 	f.Key.Server = mapped(ip[16:20])
-	broadcast := ip[16]&ip[17]&ip[18]&ip[19] == 0xff
-	f.Group = f.Group || ip[16]>>4 == 0xe || broadcast
+	// 224.0.0.0/4 and all above it, the limited broadcast included.
+	f.Group = f.Group || ip[16] >= 224
 	return f.parseUDP(b, f.L3+size, total-size)
 }
 

@@ -16,8 +16,8 @@ func CookieKeyIndex(cookie uint64) int {
 }
 
 var (
-	errSYN          = errors.New("read syn: wrong header fields or fewer than 64 bytes")
-	errSYNACK       = errors.New("read syn-ack: wrong header fields")
+	errSYN          = errors.New("read syn: other flags or fewer than 64 bytes")
+	errSYNACK       = errors.New("read syn-ack: other flags")
 	errHelloMessage = errors.New("read hello: not exactly one hello message")
 )
 
@@ -36,13 +36,14 @@ func AppendSYN(b []byte, isn uint32, opts Options, timestamp uint64) []byte {
 	return b
 }
 
-// ParseSYN reads a whole SYN. It does not verify the checksum.
+// ParseSYN reads a whole SYN. It does not verify the checksum; the
+// acknowledgement number means nothing yet and is not examined.
 func ParseSYN(packet []byte) (h Header, opts Options, err error) {
 	h, body, err := ParseHeader(packet)
 	if err != nil {
 		return Header{}, Options{}, err
 	}
-	if h.Flags != FlagSYN || h.Ack != 0 || len(packet) < MinSYN {
+	if h.Flags != FlagSYN || len(packet) < MinSYN {
 		return Header{}, Options{}, errSYN
 	}
 	opts, err = ParseSYNOptions(body)
