@@ -1,0 +1,290 @@
+package session
+
+import (
+	"time"
+
+	"github.com/xrudp/xrudp/userspace/reliability"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// synRetry is the first wait for an answer to a SYN or HELLO; it doubles.
+const synRetry = uint64(250 * time.Millisecond)
+
+// Drop says why a packet was not taken. It is the error of Packet and indexes
+// Stats.Dropped.
+type Drop uint8
+
+const (
+	DropTruncated Drop = iota // shorter than a header
+	DropOversize              // longer than MaxDatagram
+	DropFlags                 // combination that no server sends
+	DropChecksum
+	DropHandshake // does not fit the state of the handshake
+	DropAck       // acknowledges what was never sent
+	DropAckBlock  // malformed, or selects what was never sent
+	DropSequence  // outside the receive window
+	DropReplay    // unreliable packet seen before or too old
+	DropMessage   // message framing
+	DropReset     // RST outside the window or malformed
+	DropOver      // the session is over
+	DropMax
+)
+
+var dropNames = [DropMax]string{
+	"truncated", "oversize", "flags", "checksum", "handshake", "acknowledgement",
+	"acknowledgement block", "sequence", "replay", "message framing", "reset", "session over",
+}
+
+// Error returns the reason in words.
+func (d Drop) Error() string { return "drop packet: " + dropNames[min(d, DropMax-1)] }
+
+// handshake is a client's state until the session is open.
+type handshake struct {
+	isn       uint32
+	serverISN uint32
+	opts      wire.Options // of the SYN|ACK
+	window    uint16
+	sendDue   bool
+	tries     uint
+	sentAt    uint64
+	retryAt   uint64
+}
+
+// NewClient returns the client's end of a session that is still to be opened.
+// isn is the sequence of its SYN and should be random; a client that connects
+// again from the same port must choose another one.
+func NewClient(cfg Config, isn uint32, now uint64) *Session {
+	s := newSession(cfg, now)
+	s.state = SynSent
+	s.deadline = now + uint64(s.cfg.HandshakeTimeout)
+	s.hs = handshake{isn: isn, sendDue: true, retryAt: reliability.Never}
+	return s
+}
+
+func (s *Session) fillHandshake(b []byte) int {
+	h := &s.hs
+	if !h.sendDue {
+		return 0
+	}
+	h.sendDue = false
+	h.sentAt = s.now
+	h.retryAt = s.now + min(s.handshakeRTO()<<min(h.tries, 8), uint64(s.cfg.MaxRTO))
+	h.tries++
+	opts := wire.Options{SACK: !s.cfg.NoSACK, MTU: uint16(s.cfg.MaxDatagram)}
+	if s.state == SynSent {
+		return len(wire.AppendSYN(b, h.isn, opts, s.now/1000))
+	}
+	opts.Cookie, opts.HasCookie = h.opts.Cookie, true
+	opts.SACK = s.sack
+	return len(wire.AppendHello(b, h.isn, h.serverISN, opts, s.now/1000))
+}
+
+// handshakeRTO is the first wait. The HELLO has the round trip of the SYN to
+// go by.
+func (s *Session) handshakeRTO() uint64 {
+	if s.snd.RTT.Samples > 0 {
+		return s.snd.RTT.RTO()
+	}
+	return synRetry
+}
+
+func (s *Session) tickHandshake() {
+	if s.now >= s.deadline {
+		s.Abort(ReasonHandshakeTimeout)
+		return
+	}
+	if s.now >= s.hs.retryAt {
+		s.hs.retryAt = reliability.Never
+		s.hs.sendDue = true
+	}
+}
+
+// Packet takes a UDP payload that arrived from the server. The error is a Drop
+// when the packet changed nothing; sessions go on after any of them. payload
+// is not used after the call.
+func (s *Session) Packet(payload []byte, now uint64) error {
+	if drop, dropped := s.packet(payload, now); dropped {
+		s.stats.Dropped[drop]++
+		return drop
+	}
+	return nil
+}
+
+func (s *Session) packet(payload []byte, now uint64) (Drop, bool) {
+	s.now = max(s.now, now)
+	if len(payload) > s.cfg.MaxDatagram {
+		return DropOversize, true
+	}
+	h, body, err := wire.ParseHeader(payload)
+	if err != nil {
+		return DropTruncated, true
+	}
+	if !h.Flags.LegalAtClient() {
+		return DropFlags, true
+	}
+	if !wire.Verify(payload) {
+		return DropChecksum, true
+	}
+	switch {
+	case s.state == Closed:
+		return DropOver, true
+	case h.Flags&wire.FlagSYN != 0:
+		return s.packetSYNACK(payload)
+	case s.state == SynSent:
+		return DropHandshake, true
+	case h.Flags&wire.FlagRST != 0:
+		return s.packetReset(&h, body)
+	case s.state == HelloSent:
+		if h.Ack != s.hs.isn+2 {
+			return DropHandshake, true
+		}
+		s.openClient()
+	}
+	return s.packetSession(&h, body)
+}
+
+// packetSYNACK takes the answer to the SYN. A second one, to a SYN sent again,
+// changes nothing: the HELLO is on its way.
+func (s *Session) packetSYNACK(payload []byte) (Drop, bool) {
+	if s.state != SynSent {
+		return DropHandshake, true
+	}
+	h, opts, err := wire.ParseSYNACK(payload)
+	if err != nil || h.Ack != s.hs.isn+1 || h.Sequence != wire.CookieSequence(opts.Cookie) {
+		return DropHandshake, true
+	}
+	s.heard(s.now)
+	if s.hs.tries == 1 {
+		s.sampleRTT(s.now - s.hs.sentAt)
+	}
+	s.state = HelloSent
+	s.hs.opts, s.hs.serverISN, s.hs.window = opts, h.Sequence, h.Window
+	s.hs.tries = 0
+	s.hs.sendDue, s.hs.retryAt = true, reliability.Never
+	s.sack = opts.SACK && !s.cfg.NoSACK
+	s.setMaxDatagram(opts.MaxDatagram(s.cfg.MaxDatagram))
+	s.rcv.Reset(h.Sequence + 1)
+	s.replay.Reset(h.Sequence)
+	// Until the session is open, the HELLO is all that was sent.
+	s.openSending(s.hs.isn, s.hs.isn+2, h.Window)
+	return 0, false
+}
+
+func (s *Session) openClient() {
+	s.state = Open
+	s.deadline = reliability.Never
+	if s.hs.tries == 1 && s.snd.RTT.Samples == 0 {
+		s.sampleRTT(s.now - s.hs.sentAt)
+	}
+}
+
+func (s *Session) packetReset(h *wire.Header, body []byte) (Drop, bool) {
+	why, err := wire.ParseReason(body)
+	fits := h.Sequence-s.rcv.Next+wire.ReceiveWindow <= 2*wire.ReceiveWindow
+	if err != nil || !fits || s.ackAge(h.Ack) == ackForged {
+		return DropReset, true
+	}
+	s.Reset(why)
+	return 0, false
+}
+
+// packetSession takes a packet of an established session, in the order of the
+// gate's checks.
+func (s *Session) packetSession(h *wire.Header, body []byte) (Drop, bool) {
+	age := s.ackAge(h.Ack)
+	if age == ackForged {
+		return DropAck, true
+	}
+	reliable := h.Flags&wire.FlagPSH != 0
+	class := reliability.Fresh
+	if reliable {
+		class = s.rcv.Classify(h.Sequence)
+		switch class {
+		case reliability.Outside:
+			return DropSequence, true
+		case reliability.Duplicate:
+			s.stats.Duplicates++
+			s.heard(s.now)
+			s.oweAck(h.Timestamp)
+			return 0, false
+		}
+	}
+	var block wire.AckBlock
+	if s.sack {
+		var err error
+		if body, err = wire.ParseAckBlock(body, &block); err != nil {
+			return DropAckBlock, true
+		}
+	}
+	ack := reliability.Ack{Next: h.Ack, Words: block.Words, Sack: block.Bitmap}
+	if !s.snd.Sent(&ack) {
+		return DropAckBlock, true
+	}
+	if drop, dropped := s.checkBody(h, body); dropped {
+		return drop, true
+	}
+	s.heard(s.now)
+	s.takeAck(&ack, age, h.Window, &block)
+	switch {
+	case s.Over():
+	case reliable && len(body) == 0:
+		s.oweAck(h.Timestamp)
+	case reliable:
+		s.oweAck(h.Timestamp)
+		s.receive(h.Sequence, h.Flags, body, 0)
+	default:
+		s.receiveUnreliable(h.Sequence, body)
+	}
+	return 0, false
+}
+
+// checkBody judges what follows the acknowledgement block.
+func (s *Session) checkBody(h *wire.Header, body []byte) (Drop, bool) {
+	switch {
+	case h.Flags&wire.FlagFIN != 0:
+		if _, err := wire.ParseReason(body); err != nil {
+			return DropMessage, true
+		}
+	case len(body) == 0:
+	default:
+		if _, err := wire.CheckMessages(body); err != nil {
+			return DropMessage, true
+		}
+		if h.Flags&wire.FlagPSH == 0 && !s.replay.Accept(h.Sequence) {
+			return DropReplay, true
+		}
+	}
+	return 0, false
+}
+
+func (s *Session) takeAck(ack *reliability.Ack, age ackAge, window uint16, block *wire.AckBlock) {
+	if block.Echo != 0 {
+		elapsed := int64(s.now/1000 - block.Echo - uint64(block.Delay))
+		if elapsed > 0 {
+			s.sampleRTT(uint64(elapsed) * 1000)
+		}
+	}
+	if age == ackFresh && s.state != Lingering {
+		s.acknowledged(ack, window, s.now, s.now)
+	}
+}
+
+// ackAge says what an acknowledgement number is worth.
+type ackAge uint8
+
+const (
+	ackFresh  ackAge = iota // not older than what is known
+	ackStale                // older: the packet is good, the number says nothing
+	ackForged               // acknowledges what was never sent
+)
+
+func (s *Session) ackAge(ack uint32) ackAge {
+	una, next := s.snd.Una(), s.snd.Next()
+	switch {
+	case next-ack <= next-una:
+		return ackFresh
+	case una-ack <= wire.ReceiveWindow:
+		return ackStale
+	}
+	return ackForged
+}

@@ -1,0 +1,147 @@
+package session
+
+import (
+	"github.com/xrudp/xrudp/userspace/reliability"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// Fill writes the next packet worth sending now into buf, which holds at least
+// MaxDatagram bytes, and returns its size: 0 when there is nothing to send.
+// The owner calls it until then after each batch of input and after Tick.
+func (s *Session) Fill(buf []byte, now uint64) int {
+	s.now = max(s.now, now)
+	n := 0
+	switch s.state {
+	case SynSent, HelloSent:
+		n = s.fillHandshake(buf[:0])
+	case Open, Closing:
+		n = s.fillOpen(buf[:0])
+	case Lingering:
+		if s.ackDue {
+			n = s.fillAck(buf[:0])
+		}
+	}
+	if n == 0 && s.resetDue {
+		s.resetDue = false
+		n = len(AppendReset(buf[:0], s.snd.Next(), s.rcv.Next, s.reason, s.now))
+	}
+	if n > 0 {
+		s.stats.PacketsOut++
+		s.stats.BytesOut += uint64(n)
+	}
+	return n
+}
+
+// fillOpen writes what matters most: what the peer misses, then what is new,
+// then acknowledgements and probes, which other packets make needless.
+func (s *Session) fillOpen(b []byte) int {
+	if p := s.snd.Retransmit(s.now); p != nil {
+		s.stats.Retransmitted++
+		return s.fillReliable(b, p)
+	}
+	if p := s.unreliable.packets.Pop(); p != nil {
+		s.unreliable.bytes -= p.Len()
+		seq := s.unreliableNext
+		s.unreliableNext++
+		n := s.fillPacket(b, seq, wire.FlagACK, p.Body())
+		s.cfg.Pool.Put(p)
+		return n
+	}
+	if p := s.reliable.packets.Front(); p != nil {
+		if s.snd.MaySend(p, s.peerWindow) {
+			s.reliable.packets.Pop()
+			s.reliable.bytes -= p.Len()
+			s.snd.Send(p, s.now)
+			return s.fillReliable(b, p)
+		}
+		s.noteBlocked()
+	}
+	if s.probeDue {
+		s.probeDue = false
+		s.lastProbe = s.now
+		return s.fillPacket(b, s.snd.Next()-1, wire.FlagACK|wire.FlagPSH, nil)
+	}
+	if s.ackDue {
+		return s.fillAck(b)
+	}
+	return 0
+}
+
+// noteBlocked starts probing a peer that has no room. With packets in flight
+// their retransmission tells when there is room again.
+func (s *Session) noteBlocked() {
+	if s.blocked || s.snd.InFlight() > 0 || s.snd.Outstanding() < s.peerWindow {
+		return
+	}
+	s.blocked = true
+	s.lastProbe = s.now
+}
+
+func (s *Session) fillReliable(b []byte, p *reliability.Packet) int {
+	flags := wire.FlagACK | wire.FlagPSH
+	if p.Final {
+		flags |= wire.FlagFIN
+	}
+	return s.fillPacket(b, p.Sequence(), flags, p.Body())
+}
+
+func (s *Session) fillAck(b []byte) int {
+	return s.fillPacket(b, s.snd.Next(), wire.FlagACK, nil)
+}
+
+// fillPacket writes one packet of an open session.
+func (s *Session) fillPacket(b []byte, seq uint32, flags wire.Flags, body []byte) int {
+	b = wire.Header{
+		Sequence:  seq,
+		Ack:       s.rcv.Next,
+		Flags:     flags,
+		Window:    s.receiveWindow(),
+		Timestamp: s.now / 1000,
+	}.AppendTo(b)
+	if s.sack {
+		b = s.appendAckBlock(b)
+	}
+	s.ackDue = false
+	b = append(b, body...)
+	wire.Seal(b)
+	return len(b)
+}
+
+// appendAckBlock says what arrived. At a server the gate does, and knows
+// better; only the confirmation of the HELLO is left to the worker.
+func (s *Session) appendAckBlock(b []byte) []byte {
+	var block wire.AckBlock
+	if s.ackDue {
+		block.Present = true
+		block.Echo = s.echo
+		block.Delay = uint32(min((s.now-s.echoedAt)/1000, 1<<32-1))
+	}
+	if !s.server && s.rcv.Pending() {
+		block.Present = true
+		block.Words = s.rcv.Sack(&block.Bitmap)
+	}
+	return block.AppendTo(b)
+}
+
+func (s *Session) receiveWindow() uint16 {
+	if s.cfg.ReceiveWindow == nil {
+		return wire.ReceiveWindow
+	}
+	return uint16(min(max(s.cfg.ReceiveWindow(), 0), wire.ReceiveWindow))
+}
+
+// AppendReset appends a sealed RST. It serves owners who refuse a client for
+// whom they have no session: sequence is then the HELLO's acknowledgement and
+// ack the HELLO's sequence plus one.
+func AppendReset(b []byte, sequence, ack uint32, why wire.Reason, now uint64) []byte {
+	start := len(b)
+	b = wire.Header{
+		Sequence:  sequence,
+		Ack:       ack,
+		Flags:     wire.FlagACK | wire.FlagRST,
+		Timestamp: now / 1000,
+	}.AppendTo(b)
+	b = append(b, byte(why))
+	wire.Seal(b[start:])
+	return b
+}

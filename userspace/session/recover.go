@@ -1,0 +1,128 @@
+package session
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// Recovery is what is known of a session whose server process died.
+type Recovery struct {
+	ID                   uint64
+	Key                  wire.Key
+	ClientISN, ServerISN uint32
+	SndNxt               uint32 // next reliable sequence the dead process would have sent
+}
+
+// NewRecovered returns the server's end of a session of a dead process. It
+// hands over the reliable messages that were acknowledged but perhaps not
+// handed over, and can then only be aborted: what was on its way to the
+// client is gone.
+//
+// The owner gives it every packet found, in any order, by Committed, which
+// hands over nothing yet. Recover then delivers what is complete; from there
+// on Committed delivers what arrives in sequence. FlushHeld delivers the rest.
+func NewRecovered(cfg Config, r Recovery, now uint64) *Session {
+	s := newSession(cfg, now)
+	s.server = true
+	s.state = Open
+	s.recovering = true
+	s.id, s.key = r.ID, r.Key
+	s.rcv.Reset(r.ClientISN + 2)
+	s.openSending(r.ServerISN, r.SndNxt, 0)
+	return s
+}
+
+// Recover hands over, in order of sequence, what was collected before rcvNxt,
+// the next sequence that the gate expects. All packets before it were
+// committed, so one that is missing was handed over by the dead process.
+//
+// rcvNxt must have been read before the rings were drained for the last time,
+// or a packet between the two is handed over late.
+func (s *Session) Recover(rcvNxt uint32) {
+	if s.collected || s.Over() {
+		return
+	}
+	s.collected = true
+	s.rcv.Reset(rcvNxt)
+	s.sortFar()
+	s.deliverFar(func(p farPacket) bool { return int32(p.seq-s.rcv.Next) < 0 })
+	s.advanceFar()
+}
+
+// FlushHeld hands over, in order of sequence, what lies beyond a gap. The
+// missing packets were never acknowledged; messages of theirs that arrive
+// later are refused.
+func (s *Session) FlushHeld() {
+	s.sortFar()
+	s.deliverFar(func(farPacket) bool { return true })
+}
+
+// recover takes a packet of a session that is being recovered.
+func (s *Session) recover(p farPacket) {
+	s.far = append(s.far, p)
+	if !s.collected {
+		return
+	}
+	s.sortFar()
+	// A packet before Next was marked by the gate before it was published:
+	// late is better than never.
+	s.deliverFar(func(p farPacket) bool { return int32(p.seq-s.rcv.Next) < 0 })
+	s.advanceFar()
+}
+
+// advanceFar hands over what follows Next without a gap.
+func (s *Session) advanceFar() {
+	s.deliverFar(func(p farPacket) bool {
+		if p.seq != s.rcv.Next {
+			return false
+		}
+		s.rcv.Reset(p.seq + 1)
+		return true
+	})
+}
+
+// deliverFar hands over packets in order of sequence for as long as due says
+// so.
+func (s *Session) deliverFar(due func(farPacket) bool) {
+	for len(s.far) > 0 && !s.Over() {
+		last := len(s.far) - 1
+		p := s.far[last]
+		if !due(p) {
+			return
+		}
+		s.far[last] = farPacket{}
+		s.far = s.far[:last]
+		s.deliverWhole(p)
+		s.cfg.Release(s, p.ref)
+	}
+}
+
+// deliverWhole hands over every message of p in the order they were sent. The
+// dead process may have handed over some of them; the handler tells by id and
+// sequence.
+func (s *Session) deliverWhole(p farPacket) {
+	if p.flags&wire.FlagFIN != 0 {
+		return
+	}
+	for rest := p.body; len(rest) > 0 && !s.Over(); {
+		m, tail, err := wire.ParseMessage(rest)
+		if err != nil {
+			return
+		}
+		rest = tail
+		mode := ReliableOrdered
+		if m.Channel&wire.Unordered != 0 {
+			mode = ReliableUnordered
+		}
+		s.deliver(mode, p.seq, &m)
+	}
+}
+
+// sortFar puts the packet that comes first last.
+func (s *Session) sortFar() {
+	slices.SortFunc(s.far, func(a, b farPacket) int {
+		return cmp.Compare(int32(b.seq-s.rcv.Next), int32(a.seq-s.rcv.Next))
+	})
+}

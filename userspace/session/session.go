@@ -1,0 +1,453 @@
+// Package session runs one end of a connection: handshake, reliable and
+// unreliable messages in both directions, keepalive and closing.
+//
+// A Session holds no socket, goroutine or clock. Its owner feeds it what
+// arrived and the time, and asks it with Fill for packets to send. Server,
+// client and simulation use the same type; they differ in who receives:
+//
+//   - At a client the Session itself checks packets, acknowledges and removes
+//     duplicates. Everything that arrives goes to Packet.
+//   - At a server the gate does that. The Session gets what the gate let
+//     through: Committed, AckState, Unreliable and Reset.
+//
+// Times are nanoseconds of CLOCK_MONOTONIC.
+package session
+
+import (
+	"errors"
+	"time"
+
+	"github.com/xrudp/xrudp/userspace/congestion"
+	"github.com/xrudp/xrudp/userspace/reliability"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// Mode says what is promised about a message.
+type Mode uint8
+
+const (
+	// Unreliable messages arrive at most once, in any order, or not at all.
+	Unreliable Mode = iota
+	// UnreliableSequenced messages are dropped where a newer one of the same
+	// channel came first.
+	UnreliableSequenced
+	// ReliableOrdered messages arrive exactly once, in order within their
+	// channel.
+	ReliableOrdered
+	// ReliableUnordered messages arrive exactly once, as soon as they can.
+	ReliableUnordered
+)
+
+// Reliable reports whether the mode promises arrival.
+func (m Mode) Reliable() bool { return m >= ReliableOrdered }
+
+// String returns the mode's name.
+func (m Mode) String() string {
+	switch m {
+	case Unreliable:
+		return "unreliable"
+	case UnreliableSequenced:
+		return "unreliable-sequenced"
+	case ReliableOrdered:
+		return "reliable-ordered"
+	case ReliableUnordered:
+		return "reliable-unordered"
+	}
+	return "unknown"
+}
+
+// State is where a session is in its life. It only ever grows.
+type State uint8
+
+const (
+	// SynSent: a client waits for the answer to its SYN.
+	SynSent State = iota
+	// HelloSent: a client waits for the confirmation that the server opened
+	// the session.
+	HelloSent
+	// Open: messages may be sent.
+	Open
+	// Closing: Close was called; what is queued and then the FIN are on their
+	// way. Messages still arrive.
+	Closing
+	// Lingering: over, closed by the peer. The owner keeps the session for
+	// its last task, which is to acknowledge the peer's FIN again.
+	Lingering
+	// Closed: over. One last Fill may still have a reset to send.
+	Closed
+)
+
+// String returns the state's name.
+func (s State) String() string {
+	switch s {
+	case SynSent:
+		return "syn-sent"
+	case HelloSent:
+		return "hello-sent"
+	case Open:
+		return "open"
+	case Closing:
+		return "closing"
+	case Lingering:
+		return "lingering"
+	case Closed:
+		return "closed"
+	}
+	return "unknown"
+}
+
+// ReasonHandshakeTimeout ends a session whose server never answered. It stays
+// on this machine.
+const ReasonHandshakeTimeout = wire.ReasonLocal
+
+// LingerTime is how long a session stays in Lingering.
+const LingerTime = 3 * time.Second
+
+// Errors of Send.
+var (
+	// ErrWouldBlock: the queue is full. Send again later, or let the message go.
+	ErrWouldBlock = errors.New("send message: queue is full")
+	// ErrTooLarge: the payload exceeds MaxPayload.
+	ErrTooLarge = errors.New("send message: payload too large")
+	// ErrNotOpen: the session is not open, not open yet or not any more.
+	ErrNotOpen = errors.New("send message: session is not open")
+
+	errChannel = errors.New("send message: channel above 127")
+	errType    = errors.New("send message: type is not an application's")
+)
+
+// Message is one message that arrived.
+type Message struct {
+	Mode    Mode
+	Channel uint8 // 0 to 127
+	Type    uint8
+	ID      uint16 // counts per channel and mode
+
+	// Sequence is the number of the packet that carried the message, in the
+	// reliable or in the unreliable space. Together with the session's id it
+	// tells a handler whether it saw a reliable message before a crash.
+	Sequence uint32
+
+	// Payload aliases the packet and is valid until the callback returns.
+	Payload []byte
+}
+
+// Ref names the memory of a committed packet to its owner, who chooses what it
+// means.
+type Ref uint64
+
+// Config adjusts sessions. The zero value works.
+type Config struct {
+	// MaxDatagram is the largest UDP payload to send and accept, in bytes.
+	// 0 means wire.MaxDatagram.
+	MaxDatagram int
+
+	// HandshakeTimeout bounds a client's handshake. 0 means 5 s.
+	HandshakeTimeout time.Duration
+
+	// IdleTimeout ends a session whose peer is silent for so long. It also
+	// bounds how long closing takes without progress. 0 means 10 s.
+	IdleTimeout time.Duration
+
+	// KeepaliveInterval is the silence after which a peer is asked for a sign
+	// of life. 0 means 1 s.
+	KeepaliveInterval time.Duration
+
+	// MinRTO and MaxRTO bound the retransmission timeout. 0 means 30 ms and
+	// 2 s.
+	MinRTO, MaxRTO time.Duration
+
+	// SendQueue bounds the bytes, message headers included, that wait to be
+	// sent for the first time: once for reliable and once for unreliable
+	// messages. 0 means 256 KiB.
+	SendQueue int
+
+	// NoSACK makes a session that knows the base header only.
+	NoSACK bool
+
+	// Pool holds unused packets. Sessions of one owner may share one; nil
+	// gives the session its own.
+	Pool *reliability.Pool
+
+	// Congestion makes the session's congestion controller. nil means
+	// congestion.NewReno.
+	Congestion func() congestion.Controller
+
+	// ReceiveWindow returns how many packets there is room for, at a server
+	// the free slots of its commit rings. nil means always enough.
+	ReceiveWindow func() int
+
+	// Message is called for each message that arrives, from within Packet,
+	// Committed, Unreliable and the methods of recovery. It may call Send,
+	// Close, Abort and Reset, and no other method that changes the session.
+	Message func(s *Session, m Message)
+
+	// Release is called exactly once for each packet given to Committed, from
+	// within Committed or a later call that changes the session: its memory
+	// is not needed any more.
+	Release func(s *Session, ref Ref)
+}
+
+func (c *Config) fillDefaults() {
+	setDefault(&c.MaxDatagram, wire.MaxDatagram)
+	setDefault(&c.HandshakeTimeout, 5*time.Second)
+	setDefault(&c.IdleTimeout, 10*time.Second)
+	setDefault(&c.KeepaliveInterval, time.Second)
+	setDefault(&c.MinRTO, 30*time.Millisecond)
+	setDefault(&c.MaxRTO, 2*time.Second)
+	setDefault(&c.SendQueue, 256<<10)
+	if c.Pool == nil {
+		c.Pool = new(reliability.Pool)
+	}
+	if c.Congestion == nil {
+		c.Congestion = func() congestion.Controller { return congestion.NewReno() }
+	}
+	if c.Message == nil {
+		c.Message = func(*Session, Message) {}
+	}
+	if c.Release == nil {
+		c.Release = func(*Session, Ref) {}
+	}
+}
+
+func setDefault[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
+	}
+}
+
+// Stats counts what happened to a session.
+type Stats struct {
+	PacketsOut, BytesOut uint64 // UDP payloads
+	MessagesOut          uint64 // accepted by Send
+	MessagesIn           uint64 // handed over
+	Retransmitted        uint64 // packets sent again
+	Lost                 uint64 // packets taken for lost
+	Duplicates           uint64 // reliable packets that came again; clients only
+	Superseded           uint64 // sequenced messages that came too late
+	Dropped              [DropMax]uint64
+	SRTT, RTTVar, RTO    time.Duration
+	InFlight             int // packets
+	CongestionWindow     int // packets
+	Queued               int // bytes waiting to be sent for the first time
+	HeldMessages         int // waiting for others to be handed over
+	HeldPackets          int // they lie in
+}
+
+// Session is one end of a connection. It is not safe for concurrent use.
+type Session struct {
+	// Owner is for the session's owner; the Session leaves it alone.
+	Owner any
+
+	cfg    Config
+	id     uint64
+	key    wire.Key
+	server bool
+	sack   bool
+
+	state       State
+	reason      wire.Reason
+	closeWhy    wire.Reason // given to Close
+	resetDue    bool        // a RST is still to be sent
+	recovering  bool        // made by NewRecovered
+	collected   bool        // Recover was called
+	now         uint64      // of the latest input
+	deadline    uint64      // of the handshake or of lingering
+	lastHeard   uint64
+	lastProbe   uint64
+	lastAdvance uint64 // the peer acknowledged something new
+	probeDue    bool
+	blocked     bool // by the peer's window, with nothing in flight
+	probes      uint // since blocked
+
+	hs handshake
+
+	// Sending.
+	snd            reliability.Sender
+	reliable       lane
+	unreliable     lane
+	peerWindow     int
+	bodyMax        int
+	unreliableNext uint32
+	sendIDs        [4][reliability.Channels]uint16
+	rttCount       uint32 // of the gate's samples, the last one seen
+
+	// Receiving.
+	rcv      reliability.ReceiveWindow
+	replay   reliability.ReplayWindow
+	order    reliability.Orderer
+	newest   [reliability.Channels]uint16 // unreliable-sequenced: next id expected
+	inbox    inbox
+	far      []farPacket
+	finSeen  bool
+	finSeq   uint32
+	finWhy   wire.Reason
+	ackDue   bool
+	echo     uint64
+	echoedAt uint64
+
+	stats Stats
+}
+
+// lane is a queue of messages that were not sent yet, packed into packets.
+type lane struct {
+	packets reliability.Queue
+	bytes   int
+}
+
+// newSession returns what clients and servers have in common.
+func newSession(cfg Config, now uint64) *Session {
+	cfg.fillDefaults()
+	s := &Session{cfg: cfg, now: now, lastHeard: now, lastProbe: now, lastAdvance: now, deadline: reliability.Never}
+	s.snd.RTT.Init(uint64(cfg.MinRTO), uint64(cfg.MaxRTO))
+	s.setMaxDatagram(cfg.MaxDatagram)
+	return s
+}
+
+func (s *Session) setMaxDatagram(n int) {
+	s.bodyMax = min(n-wire.HeaderSize-wire.AckBlockMax, reliability.BodySize)
+}
+
+// ID returns the session's id, 0 at a client.
+func (s *Session) ID() uint64 { return s.id }
+
+// Key returns the client and server address, zero at a client.
+func (s *Session) Key() wire.Key { return s.key }
+
+// State returns where the session is in its life.
+func (s *Session) State() State { return s.state }
+
+// Over reports whether the session is Lingering or Closed.
+func (s *Session) Over() bool { return s.state >= Lingering }
+
+// Reason returns why the session is over, 0 before that.
+func (s *Session) Reason() wire.Reason { return s.reason }
+
+// SACK reports whether selective acknowledgements were agreed.
+func (s *Session) SACK() bool { return s.sack }
+
+// Recovered reports whether the session continues one of a former process.
+func (s *Session) Recovered() bool { return s.recovering }
+
+// SndNxt returns the next reliable sequence to be sent. At a server the gate
+// must know it before a packet that Fill wrote leaves.
+func (s *Session) SndNxt() uint32 { return s.snd.Next() }
+
+// MaxPayload returns the size of the largest payload that Send takes.
+func (s *Session) MaxPayload() int { return s.bodyMax - wire.MessageHeaderSize }
+
+// Queued returns the bytes that wait to be sent for the first time.
+func (s *Session) Queued() int { return s.reliable.bytes + s.unreliable.bytes }
+
+// Stats returns a copy of the counters.
+func (s *Session) Stats() Stats {
+	st := s.stats
+	st.Lost = s.snd.Lost
+	st.SRTT = time.Duration(s.snd.RTT.Smoothed)
+	st.RTTVar = time.Duration(s.snd.RTT.Variance)
+	st.RTO = time.Duration(s.snd.RTT.RTO())
+	st.CongestionWindow = s.snd.CongestionWindow()
+	st.InFlight = s.snd.InFlight()
+	st.Queued = s.Queued()
+	st.HeldMessages = s.order.Held()
+	st.HeldPackets = s.inbox.held + len(s.far)
+	return st
+}
+
+// Send queues a message; the payload is copied. Small messages that wait
+// together leave together. It does not allocate once the session's pool has
+// grown to what the traffic needs.
+func (s *Session) Send(mode Mode, channel, kind uint8, payload []byte) error {
+	switch {
+	case s.state != Open || s.recovering:
+		return ErrNotOpen
+	case channel >= reliability.Channels:
+		return errChannel
+	case kind == 0 || kind >= wire.TypeControl:
+		return errType
+	case len(payload) > s.MaxPayload():
+		return ErrTooLarge
+	}
+	l := &s.unreliable
+	if mode.Reliable() {
+		l = &s.reliable
+	}
+	size := wire.MessageHeaderSize + len(payload)
+	if l.bytes+size > s.cfg.SendQueue {
+		return ErrWouldBlock
+	}
+	p := l.packets.Back()
+	if p == nil || p.Messages == wire.MaxMessages || p.Len()+size > s.bodyMax {
+		p = s.cfg.Pool.Get()
+		l.packets.Push(p)
+	}
+	id := &s.sendIDs[mode][channel]
+	m := wire.Message{Type: kind, Channel: channel, ID: *id, Payload: payload}
+	if mode == Unreliable || mode == ReliableUnordered {
+		m.Channel |= wire.Unordered
+	}
+	wire.AppendMessage(p.Room(), m)
+	p.Extend(size)
+	p.Messages++
+	*id++
+	l.bytes += size
+	s.stats.MessagesOut++
+	return nil
+}
+
+// Close ends the session in order: what is queued is delivered first, then the
+// peer learns the reason. Before the session is open it is the same as Abort.
+func (s *Session) Close(why wire.Reason) {
+	switch {
+	case s.state < Open || s.state == Open && s.recovering:
+		s.Abort(why)
+	case s.state == Open:
+		s.state = Closing
+		s.closeWhy = why
+		s.lastAdvance = s.now
+		p := s.cfg.Pool.Get()
+		p.Final = true
+		_ = append(p.Room(), byte(why))
+		p.Extend(wire.ReasonSize)
+		s.reliable.packets.Push(p)
+		s.reliable.bytes += wire.ReasonSize
+	}
+}
+
+// Abort ends the session at once. What is queued is lost; the peer is told
+// once, by the next Fill, unless the reason is local.
+func (s *Session) Abort(why wire.Reason) {
+	if s.Over() {
+		return
+	}
+	s.resetDue = s.state != SynSent && why < wire.ReasonLocal
+	s.end(Closed, why)
+}
+
+// Reset ends the session at once without a word to the peer: its RST arrived,
+// or it opened a newer session.
+func (s *Session) Reset(why wire.Reason) {
+	if s.state != Closed {
+		s.end(Closed, why)
+	}
+}
+
+// end gives back everything the session holds. A reason once given stays.
+func (s *Session) end(state State, why wire.Reason) {
+	if !s.Over() {
+		s.reason = why
+	}
+	s.state = state
+	s.deadline = reliability.Never
+	s.ackDue, s.probeDue, s.blocked = false, false, false
+	s.snd.Close()
+	s.reliable.drain(s.cfg.Pool)
+	s.unreliable.drain(s.cfg.Pool)
+	s.releaseAll()
+}
+
+func (l *lane) drain(pool *reliability.Pool) {
+	l.packets.Drain(pool)
+	l.bytes = 0
+}

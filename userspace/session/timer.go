@@ -1,0 +1,87 @@
+package session
+
+import (
+	"github.com/xrudp/xrudp/userspace/reliability"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// NextTimeout returns when Tick must be called at the latest. It moves with
+// every other call; reliability.Never says that nothing is to come.
+func (s *Session) NextTimeout() uint64 {
+	switch s.state {
+	case SynSent, HelloSent:
+		return min(s.deadline, s.hs.retryAt)
+	case Open, Closing:
+		at := min(s.idleAt(), s.keepaliveAt(), s.snd.Deadline())
+		if s.blocked {
+			at = min(at, s.windowProbeAt())
+		}
+		return at
+	}
+	return s.deadline
+}
+
+// Tick does what is due by the clock. A call before NextTimeout does no harm.
+// At a server AckState comes first, or a client may seem silent that is not.
+func (s *Session) Tick(now uint64) {
+	s.now = max(s.now, now)
+	switch s.state {
+	case SynSent, HelloSent:
+		s.tickHandshake()
+	case Open, Closing:
+		s.tickOpen()
+	case Lingering:
+		if s.now >= s.deadline {
+			s.end(Closed, s.reason)
+		}
+	}
+}
+
+func (s *Session) tickOpen() {
+	if s.now >= s.idleAt() {
+		if s.state == Closing && s.now < s.lastHeard+uint64(s.cfg.IdleTimeout) {
+			s.Abort(s.closeWhy)
+			return
+		}
+		s.Abort(wire.ReasonIdle)
+		return
+	}
+	if s.now >= s.snd.Deadline() {
+		s.snd.OnDeadline(s.now)
+	}
+	switch {
+	case s.blocked && s.now >= s.windowProbeAt():
+		s.probes++
+		s.probeDue = true
+	case s.now >= s.keepaliveAt():
+		s.probeDue = true
+	}
+}
+
+// idleAt returns when the session has been without life for too long; a
+// closing one must also make progress.
+func (s *Session) idleAt() uint64 {
+	last := s.lastHeard
+	if s.state == Closing {
+		last = min(last, s.lastAdvance)
+	}
+	return last + uint64(s.cfg.IdleTimeout)
+}
+
+// keepaliveAt returns when the peer is asked for a sign of life.
+func (s *Session) keepaliveAt() uint64 {
+	if s.probeDue || s.recovering {
+		return reliability.Never
+	}
+	return max(s.lastHeard, s.lastProbe) + uint64(s.cfg.KeepaliveInterval)
+}
+
+// windowProbeAt returns when a peer without room is asked again, with the
+// retransmission timeout doubled each time up to the keepalive interval.
+func (s *Session) windowProbeAt() uint64 {
+	if s.probeDue {
+		return reliability.Never
+	}
+	wait := s.snd.RTT.RTO() << min(s.probes, 16)
+	return s.lastProbe + min(wait, uint64(s.cfg.KeepaliveInterval))
+}
