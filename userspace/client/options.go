@@ -1,0 +1,110 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// Options adjust a connection. The zero value works.
+type Options struct {
+	// Handler, where set, is called for every message, from the connection's
+	// own goroutine, and Receive is not used. The payload is valid until it
+	// returns. It may call every method of Conn but Close; while it runs, the
+	// connection neither receives nor retransmits.
+	Handler func(c *Conn, m Message)
+
+	// Inbox bounds the messages that wait for Receive. The window advertised
+	// to the server closes as it fills; what comes nevertheless is refused,
+	// and sent again if it is reliable. Default 8192.
+	Inbox int
+
+	// HandshakeTimeout bounds each attempt to connect. Default 5 s.
+	HandshakeTimeout time.Duration
+
+	// IdleTimeout closes a connection whose server is silent for so long.
+	// Default 10 s.
+	IdleTimeout time.Duration
+
+	// KeepaliveInterval is the silence after which the server is asked for a
+	// sign of life. Default 1 s.
+	KeepaliveInterval time.Duration
+
+	// CloseTimeout bounds how long Close waits until everything sent was
+	// acknowledged. Default 3 s.
+	CloseTimeout time.Duration
+
+	// SendQueue bounds the bytes that wait to be sent for the first time,
+	// for reliable and for unreliable messages apart. Default 256 KiB.
+	SendQueue int
+
+	// Reconnect opens a new session when one ends because the server fell
+	// silent, restarted or shut down. See EventReconnected for what that
+	// means to messages.
+	Reconnect bool
+
+	// ReconnectMin and ReconnectMax bound the pause before an attempt, which
+	// doubles from one to the next and varies by a quarter, so that a server
+	// that comes back is not met by everyone at once. Default 250 ms and 10 s.
+	ReconnectMin, ReconnectMax time.Duration
+
+	// ReconnectAttempts is how many attempts in a row may fail. Default 0: no
+	// limit.
+	ReconnectAttempts int
+
+	// NoSACK leaves selective acknowledgements out, as a peer does that knows
+	// the base header only.
+	NoSACK bool
+
+	// DialUDP opens the socket for the first and for every later session. It
+	// keeps datagrams apart and honours read deadlines. Default: a UDP socket
+	// connected to the address.
+	DialUDP func(ctx context.Context, address string) (net.Conn, error)
+}
+
+func (o *Options) fillDefaults() {
+	setDefault(&o.Inbox, 8192)
+	setDefault(&o.HandshakeTimeout, 5*time.Second)
+	setDefault(&o.IdleTimeout, 10*time.Second)
+	setDefault(&o.KeepaliveInterval, time.Second)
+	setDefault(&o.CloseTimeout, 3*time.Second)
+	setDefault(&o.ReconnectMin, 250*time.Millisecond)
+	setDefault(&o.ReconnectMax, 10*time.Second)
+	if o.DialUDP == nil {
+		o.DialUDP = func(ctx context.Context, address string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "udp", address)
+		}
+	}
+}
+
+func setDefault[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
+	}
+}
+
+func (o *Options) validate() error {
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"handshake timeout", o.HandshakeTimeout}, {"idle timeout", o.IdleTimeout},
+		{"keepalive interval", o.KeepaliveInterval}, {"close timeout", o.CloseTimeout},
+		{"reconnect minimum", o.ReconnectMin},
+	} {
+		if d.value < 0 {
+			return fmt.Errorf("%s %v: negative", d.name, d.value)
+		}
+	}
+	switch {
+	case o.ReconnectMax < o.ReconnectMin:
+		return fmt.Errorf("reconnect maximum %v: below the minimum %v", o.ReconnectMax, o.ReconnectMin)
+	case o.Inbox < 0 || o.SendQueue < 0 || o.ReconnectAttempts < 0:
+		return errors.New("negative limit")
+	}
+	return nil
+}
