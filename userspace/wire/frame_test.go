@@ -231,8 +231,10 @@ func checkChecksums(t *testing.T, frame []byte, f Frame) {
 	ip := frame[f.L3:f.L4]
 	udp := frame[f.L4 : f.Payload+f.PayloadLen]
 	pseudo := []byte{0, protoUDP, byte(len(udp) >> 8), byte(len(udp))}
-	addresses := ip[len(ip)-32:]
-	if !f.IPv6 {
+	var addresses []byte
+	if f.IPv6 {
+		addresses = ip[8:40]
+	} else {
 		addresses = ip[12:20]
 		if sum := wordSum(ip); sum != 0xffff {
 			t.Errorf("IPv4 header sums to %#04x", sum)
