@@ -1,0 +1,106 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf/link"
+)
+
+// Instances lists what is pinned under root. It changes nothing.
+func Instances(root string) ([]Instance, error) {
+	entries, err := os.ReadDir(root)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list instances: %w", err)
+	}
+	var list []Instance
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		in, err := inspect(filepath.Join(root, e.Name()))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, in)
+	}
+	return list, nil
+}
+
+func inspect(path string) (Instance, error) {
+	in := Instance{Name: filepath.Base(path)}
+	lock, err := lockFolder(path)
+	switch {
+	case errors.Is(err, ErrInUse):
+		in.Running = true
+	case err != nil:
+		return in, err
+	default:
+		defer lock.Close()
+	}
+	folder := pinFolder(path)
+	if g, schema, err := folder.geometry(); err == nil {
+		in.Schema, in.Geometry = schema, g
+	}
+	if l, err := link.LoadPinnedLink(folder.path(pinLink), nil); err == nil {
+		if info, err := l.Info(); err == nil && info.XDP() != nil {
+			in.Attached = int(info.XDP().Ifindex)
+		}
+		l.Close()
+	}
+	return in, nil
+}
+
+// Remove detaches and removes an instance that no process runs, with every
+// packet in it that was acknowledged and not handled. It returns ErrInUse
+// where one does, and nothing where there is no such instance.
+func Remove(root, instance string) error {
+	if err := validInstance(instance); err != nil {
+		return fmt.Errorf("remove instance: %w", err)
+	}
+	folder := pinFolder(filepath.Join(root, instance))
+	lock, err := lockFolder(string(folder))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		defer lock.Close()
+		err = folder.remove()
+	}
+	if err != nil {
+		return fmt.Errorf("remove instance %s: %w", instance, err)
+	}
+	return nil
+}
+
+// RemoveStale removes the instances under root that no process runs and whose
+// device is gone, and returns their names. Nobody can be waiting for what
+// they acknowledged: their clients cannot reach any server through them.
+func RemoveStale(root string) (removed []string, err error) {
+	list, err := Instances(root)
+	if err != nil {
+		return nil, err
+	}
+	for _, in := range list {
+		if in.Running || in.Attached != 0 {
+			continue
+		}
+		err := Remove(root, in.Name)
+		if errors.Is(err, ErrInUse) {
+			continue
+		}
+		if err != nil {
+			return removed, err
+		}
+		removed = append(removed, in.Name)
+	}
+	return removed, nil
+}
