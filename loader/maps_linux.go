@@ -128,11 +128,12 @@ func createBells(outer *ebpf.MapSpec) (bells []*ebpf.Map, err error) {
 	return bells, nil
 }
 
-// pinOrder lists the maps of spec, config last.
+// pinOrder lists the maps of spec, config last. The compiler's own, whose names
+// begin with a dot, are not shared.
 func pinOrder(spec *ebpf.CollectionSpec) []string {
 	names := slices.Sorted(maps.Keys(spec.Maps))
 	names = slices.DeleteFunc(names, func(n string) bool {
-		return n == mapConfig || spec.Maps[n].Name == "" || n[0] == '.'
+		return n == mapConfig || n[0] == '.'
 	})
 	return append(names, mapConfig)
 }
