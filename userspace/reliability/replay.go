@@ -1,5 +1,8 @@
 package reliability
 
+// replayJump is how far ahead an unreliable packet may be to be believed.
+const replayJump = 64 * WindowSize
+
 // ReplayWindow rejects unreliable packets that were seen before or are too old
 // to tell. It is the gate's algorithm: High is replay_high, Bits replay_bits.
 type ReplayWindow struct {
@@ -14,6 +17,9 @@ func (w *ReplayWindow) Reset(isn uint32) { *w = ReplayWindow{High: isn, Bits: 1}
 // Accept reports whether seq is new, and remembers it if so.
 func (w *ReplayWindow) Accept(seq uint32) bool {
 	ahead := int32(seq - w.High)
+	if ahead > replayJump {
+		return false
+	}
 	if ahead > 0 {
 		// A shift by 64 or more yields 0.
 		w.Bits = w.Bits<<uint32(ahead) | 1

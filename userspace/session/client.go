@@ -195,20 +195,6 @@ func (s *Session) packetSession(h *wire.Header, body []byte) (Drop, bool) {
 	if age == ackForged {
 		return DropAck, true
 	}
-	reliable := h.Flags&wire.FlagPSH != 0
-	class := reliability.Fresh
-	if reliable {
-		class = s.rcv.Classify(h.Sequence)
-		switch class {
-		case reliability.Outside:
-			return DropSequence, true
-		case reliability.Duplicate:
-			s.stats.Duplicates++
-			s.heard(s.now)
-			s.oweAck(h.Timestamp)
-			return 0, false
-		}
-	}
 	var block wire.AckBlock
 	if s.sack {
 		var err error
@@ -220,32 +206,46 @@ func (s *Session) packetSession(h *wire.Header, body []byte) (Drop, bool) {
 	if !s.snd.Sent(&ack) {
 		return DropAckBlock, true
 	}
-	if drop, dropped := s.checkBody(h, body); dropped {
+	reliable := h.Flags&wire.FlagPSH != 0
+	class := reliability.Fresh
+	if reliable {
+		class = s.rcv.Classify(h.Sequence)
+	}
+	if drop, dropped := s.checkBody(h, body, class); dropped {
 		return drop, true
 	}
 	s.heard(s.now)
 	s.takeAck(&ack, age, h.Window, &block)
 	switch {
-	case s.Over():
-	case reliable && len(body) == 0:
+	case s.state == Closed:
+	case !reliable:
+		if !s.Over() {
+			s.receiveUnreliable(h.Sequence, body)
+		}
+	case len(body) == 0:
 		s.oweAck(h.Timestamp)
-	case reliable:
+	case class == reliability.Duplicate:
+		s.stats.Duplicates++
+		s.oweAck(h.Timestamp)
+	case !s.Over():
 		s.oweAck(h.Timestamp)
 		s.receive(h.Sequence, h.Flags, body, 0)
-	default:
-		s.receiveUnreliable(h.Sequence, body)
 	}
 	return 0, false
 }
 
-// checkBody judges what follows the acknowledgement block.
-func (s *Session) checkBody(h *wire.Header, body []byte) (Drop, bool) {
+// checkBody judges what follows the acknowledgement block. That of a
+// duplicate is not examined.
+func (s *Session) checkBody(h *wire.Header, body []byte, class reliability.Class) (Drop, bool) {
+	fin := h.Flags&wire.FlagFIN != 0
 	switch {
-	case h.Flags&wire.FlagFIN != 0:
+	case class == reliability.Outside:
+		return DropSequence, true
+	case class == reliability.Duplicate, len(body) == 0 && !fin:
+	case fin:
 		if _, err := wire.ParseReason(body); err != nil {
 			return DropMessage, true
 		}
-	case len(body) == 0:
 	default:
 		if _, err := wire.CheckMessages(body); err != nil {
 			return DropMessage, true

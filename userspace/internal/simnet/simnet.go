@@ -17,7 +17,7 @@ type Link struct {
 
 	Loss      float64 // probability that a packet is lost
 	Duplicate float64 // that it arrives twice
-	Corrupt   float64 // that some of its bytes are changed
+	Corrupt   float64 // that one of its bytes is changed
 	Reorder   float64 // that it is held back by ReorderDelay
 
 	ReorderDelay time.Duration
@@ -133,9 +133,7 @@ func (p *Pipe) launch(packet []byte) {
 	b = append(b, packet...)
 	if len(b) > 0 && n.chance(p.Link.Corrupt) {
 		p.Corrupted++
-		for range 1 + n.rng.IntN(4) {
-			b[n.rng.IntN(len(b))] ^= byte(1 + n.rng.IntN(255))
-		}
+		b[n.rng.IntN(len(b))] ^= byte(1 + n.rng.IntN(255))
 	}
 	at := n.now + uint64(p.Link.Delay)
 	if p.Link.Jitter > 0 {
