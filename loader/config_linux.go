@@ -125,37 +125,16 @@ func networkOrder(port uint16) uint16 {
 	return binary.NativeEndian.Uint16(b[:])
 }
 
-// xskIndex is where the program looks for the socket of a worker on a queue.
-func (g *Gate) xskIndex(queue, worker int) (uint32, error) {
+// Register steers what arrives on queue for worker to the AF_XDP socket fd,
+// for as long as that is open. Otherwise it passes to the host stack.
+func (g *Gate) Register(queue, worker, fd int) error {
 	workers := g.opts.Geometry.Workers
 	index := queue*workers + worker
 	if queue < 0 || worker < 0 || worker >= workers || index >= int(g.maps[mapXSKs].MaxEntries()) {
-		return 0, fmt.Errorf("queue %d of worker %d: out of range", queue, worker)
+		return fmt.Errorf("register AF_XDP socket: worker %d on queue %d is out of range", worker, queue)
 	}
-	return uint32(index), nil
-}
-
-// RegisterXSK steers what arrives on queue for worker to the AF_XDP socket fd.
-// Until then, and after UnregisterXSK, it passes to the host stack.
-func (g *Gate) RegisterXSK(queue, worker, fd int) error {
-	index, err := g.xskIndex(queue, worker)
-	if err == nil {
-		err = g.maps[mapXSKs].Update(index, uint32(fd), ebpf.UpdateAny)
-	}
-	if err != nil {
+	if err := g.maps[mapXSKs].Update(uint32(index), uint32(fd), ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("register AF_XDP socket: %w", err)
-	}
-	return nil
-}
-
-// UnregisterXSK takes RegisterXSK back.
-func (g *Gate) UnregisterXSK(queue, worker int) error {
-	index, err := g.xskIndex(queue, worker)
-	if err == nil {
-		err = g.maps[mapXSKs].Delete(index)
-	}
-	if err != nil {
-		return fmt.Errorf("unregister AF_XDP socket: %w", err)
 	}
 	return nil
 }

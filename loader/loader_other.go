@@ -47,6 +47,9 @@ type Sessions struct{}
 
 func (s Sessions) Create(wire.Key, gate.SessionInit) error { return errPlatform("create session") }
 func (s Sessions) Delete(wire.Key) error                   { return errPlatform("delete session") }
+func (s Sessions) Session(wire.Key) (gate.SessionState, bool, error) {
+	return gate.SessionState{}, false, errPlatform("read session")
+}
 
 // Doorbell wakes a worker that waits.
 type Doorbell struct{}
@@ -54,14 +57,11 @@ type Doorbell struct{}
 func (d *Doorbell) FD() int { return -1 }
 func (d *Doorbell) Drain()  {}
 
-func (g *Gate) Regions() *commit.Regions                { return nil }
-func (g *Gate) Geometry() commit.Geometry               { return commit.Geometry{} }
-func (g *Gate) Sessions() Sessions                      { return Sessions{} }
-func (g *Gate) Doorbell(int) *Doorbell                  { return nil }
-func (g *Gate) RegisterXSK(queue, worker, fd int) error { return errPlatform("register AF_XDP socket") }
-func (g *Gate) UnregisterXSK(queue, worker int) error {
-	return errPlatform("unregister AF_XDP socket")
-}
+func (g *Gate) Regions() *commit.Regions                 { return nil }
+func (g *Gate) Geometry() commit.Geometry                { return commit.Geometry{} }
+func (g *Gate) Sessions() Sessions                       { return Sessions{} }
+func (g *Gate) Doorbell(int) *Doorbell                   { return nil }
+func (g *Gate) Register(queue, worker, fd int) error     { return errPlatform("register AF_XDP socket") }
 func (g *Gate) Maintain(context.Context, zerolog.Logger) {}
 func (g *Gate) Close() error                             { return nil }
 func (g *Gate) Keep() error                              { return nil }

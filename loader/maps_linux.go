@@ -106,6 +106,11 @@ func (s mapSet) create(spec *ebpf.CollectionSpec) (fresh []string, bells []*ebpf
 			}
 		}
 		created, err := ebpf.NewMap(m)
+		if errors.Is(err, unix.EPERM) {
+			// Without the library's advice on RLIMIT_MEMLOCK, which
+			// does not limit maps since Linux 5.11.
+			err = unix.EPERM
+		}
 		if err != nil {
 			return fresh, bells, fmt.Errorf("create map %s: %w", name, err)
 		}

@@ -169,7 +169,7 @@ func TestRegionsAreShared(t *testing.T) {
 	}
 }
 
-func TestRegisterXSK(t *testing.T) {
+func TestRegister(t *testing.T) {
 	g := loaded(t)
 	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -189,7 +189,7 @@ func TestRegisterXSK(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			err := g.RegisterXSK(tt.queue, tt.worker, fd)
+			err := g.Register(tt.queue, tt.worker, fd)
 			// A socket without rings is refused, but only at an index that exists.
 			if reached := errors.Is(err, unix.EBADF) || errors.Is(err, unix.EOPNOTSUPP) || err == nil; reached != tt.fits {
 				t.Errorf("register: %v, in range is %v", err, tt.fits)

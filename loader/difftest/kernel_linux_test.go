@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"strings"
 	"testing"
 	"unsafe"
 
@@ -79,6 +78,7 @@ type kernel struct {
 	in     [4096]byte
 	out    [4096]byte
 	stats  mapLookup
+	zero   uint32   // the key of stats
 	counts []uint64 // per possible CPU, OutcomeMax each
 	was    [gate.OutcomeMax]uint64
 	entry  sessionEntry
@@ -145,7 +145,7 @@ func (k *kernel) start() error {
 	}
 	k.stats = mapLookup{
 		mapFD: uint32(k.gate.Map("stats").FD()),
-		key:   address(new(uint32)),
+		key:   address(&k.zero),
 		value: address(&k.counts[0]),
 	}
 	k.lookup = mapLookup{
@@ -351,10 +351,4 @@ var localAddrs = []netip.Addr{
 	netip.MustParseAddr("240.0.0.1"),
 	netip.MustParseAddr("255.255.255.255"),
 	netip.MustParseAddr("ff02::1"),
-}
-
-func hexOf(b []byte) string {
-	var s strings.Builder
-	fmt.Fprintf(&s, "%x", b)
-	return s.String()
 }
