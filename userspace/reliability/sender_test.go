@@ -1,0 +1,342 @@
+package reliability
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/xrudp/xrudp/userspace/congestion"
+)
+
+// flight is a Sender with helpers; packets are numbered from 0.
+type flight struct {
+	t     *testing.T
+	s     Sender
+	pool  Pool
+	first uint32
+	now   uint64
+}
+
+func newFlight(t *testing.T, first uint32) *flight {
+	f := &flight{t: t, first: first, now: 1000 * ms}
+	f.s.RTT.Init(30*ms, 2000*ms)
+	f.s.Init(first, congestion.NewReno(), &f.pool)
+	return f
+}
+
+func (f *flight) send(n int) {
+	f.t.Helper()
+	for range n {
+		p := f.pool.Get()
+		p.Messages = 1
+		if !f.s.MaySend(p, WindowSize) {
+			f.t.Fatal("may not send")
+		}
+		f.s.Send(p, f.now)
+		f.now++
+	}
+}
+
+// ack acknowledges everything before next, and what is selected.
+func (f *flight) ack(next uint32, selected ...uint32) Acked {
+	f.t.Helper()
+	a := Ack{Next: f.first + next}
+	for _, n := range selected {
+		bit := n - next - 1
+		a.Sack[bit/64] |= 1 << (bit % 64)
+		a.Words = max(a.Words, int(bit/64)+1)
+	}
+	if !f.s.Valid(&a) {
+		f.t.Fatalf("acknowledgement %d %v is not valid", next, selected)
+	}
+	return f.s.OnAck(&a, f.now)
+}
+
+// again returns the packets that are sent again now.
+func (f *flight) again() (numbers []uint32) {
+	for p := f.s.Retransmit(f.now); p != nil; p = f.s.Retransmit(f.now) {
+		numbers = append(numbers, p.Sequence()-f.first)
+		f.now++
+	}
+	return numbers
+}
+
+func (f *flight) wantAgain(want ...uint32) {
+	f.t.Helper()
+	got := f.again()
+	if len(got) != len(want) {
+		f.t.Fatalf("sent again %v, want %v", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			f.t.Fatalf("sent again %v, want %v", got, want)
+		}
+	}
+}
+
+func TestSenderFindsLoss(t *testing.T) {
+	tests := []struct {
+		name string
+		do   func(f *flight)
+	}{
+		{"nothing_lost", func(f *flight) {
+			f.send(5)
+			f.ack(5)
+			f.wantAgain()
+		}},
+		{"two_later_are_not_enough", func(f *flight) {
+			f.send(5)
+			f.ack(0, 1, 2)
+			f.wantAgain()
+		}},
+		{"three_later", func(f *flight) {
+			f.send(5)
+			f.ack(0, 3)
+			f.wantAgain(0)
+		}},
+		{"several", func(f *flight) {
+			f.send(10)
+			f.ack(1, 2, 5, 9)
+			f.wantAgain(1, 3, 4, 6)
+		}},
+		{"reordered_for_a_round_trip", func(f *flight) {
+			f.s.RTT.Sample(40 * ms)
+			f.send(2)
+			f.now += 40 * ms
+			f.ack(0, 1)
+			f.wantAgain()
+			f.now += 4 * ms
+			f.s.OnDeadline(f.now)
+			f.wantAgain()
+			f.now += 2 * ms
+			if f.s.Deadline() > f.now {
+				t.Fatal("no deadline for the reordered packet")
+			}
+			f.s.OnDeadline(f.now)
+			f.wantAgain(0)
+		}},
+		{"lost_retransmission", func(f *flight) {
+			f.s.RTT.Sample(40 * ms)
+			f.send(4)
+			f.now += 40 * ms
+			f.ack(0, 3)
+			f.wantAgain(0)
+			f.send(3)
+			f.now += 40 * ms
+			f.ack(1, 3, 6) // 0 arrived, 1 and 2 are lost
+			f.wantAgain(1, 2)
+			f.send(3)
+			f.now += 40 * ms
+			f.ack(1, 2, 3, 4, 5, 6, 9)
+			f.wantAgain(1)
+		}},
+		{"answer_to_the_original_says_nothing_of_the_retransmission", func(f *flight) {
+			f.s.RTT.Sample(40 * ms)
+			f.send(8)
+			f.now += 40 * ms
+			f.ack(0, 3) // 0 lost, 1 and 2 late
+			f.wantAgain(0)
+			f.ack(1, 3) // so soon that it is the original 0
+			f.wantAgain()
+		}},
+		{"timeout", func(f *flight) {
+			f.send(3)
+			f.now = f.s.Deadline() + 2
+			f.s.OnDeadline(f.now)
+			f.wantAgain(0, 1, 2)
+			if f.s.RTT.RTO() != 2*InitialRTO {
+				t.Errorf("RTO %d after a timeout", f.s.RTT.RTO())
+			}
+			f.ack(1)
+			if f.s.RTT.RTO() != InitialRTO {
+				t.Errorf("RTO %d after progress", f.s.RTT.RTO())
+			}
+		}},
+		{"acknowledged_while_waiting", func(f *flight) {
+			f.send(5)
+			f.ack(0, 3, 4) // 0 and 1 lost
+			f.ack(1, 3, 4)
+			f.wantAgain(1)
+		}},
+	}
+	for _, tt := range tests {
+		for _, first := range []uint32{7, ^uint32(0) - 2} {
+			t.Run(tt.name, func(t *testing.T) { tt.do(newFlight(t, first)) })
+		}
+	}
+}
+
+func TestSenderValidatesAcknowledgements(t *testing.T) {
+	tests := []struct {
+		name  string
+		next  uint32
+		sack  [SackWords]uint64
+		words int
+		valid bool
+	}{
+		{"nothing_new", 0, [SackWords]uint64{}, 0, true},
+		{"all", 10, [SackWords]uint64{}, 0, true},
+		{"beyond", 11, [SackWords]uint64{}, 0, false},
+		{"before", ^uint32(0), [SackWords]uint64{}, 0, false},
+		{"selects_the_last", 0, [SackWords]uint64{1 << 8}, 1, true},
+		{"selects_beyond", 0, [SackWords]uint64{1 << 9}, 1, false},
+		{"selects_far_beyond", 0, [SackWords]uint64{0, 0, 0, 1}, 4, false},
+		{"all_and_more_selected", 10, [SackWords]uint64{1}, 1, false},
+	}
+	for _, tt := range tests {
+		for _, first := range []uint32{50, ^uint32(0) - 4} {
+			t.Run(tt.name, func(t *testing.T) {
+				f := newFlight(t, first)
+				f.send(10)
+				a := Ack{Next: first + tt.next, Words: tt.words, Sack: tt.sack}
+				if got := f.s.Valid(&a); got != tt.valid {
+					t.Errorf("Valid = %v", got)
+				}
+			})
+		}
+	}
+}
+
+func TestSenderSamplesOnlyWhatWasSentOnce(t *testing.T) {
+	f := newFlight(t, 0)
+	f.send(2)
+	f.now += 10 * ms
+	if out := f.ack(1); !out.HasRTT || out.RTT < 10*ms || out.RTT > 11*ms || out.Packets != 1 {
+		t.Errorf("%+v", out)
+	}
+	f.now = f.s.Deadline()
+	f.s.OnDeadline(f.now)
+	f.again()
+	f.send(1)
+	f.now += 10 * ms
+	if out := f.ack(3); out.HasRTT || out.Packets != 2 {
+		t.Errorf("sample over a retransmission: %+v", out)
+	}
+}
+
+func TestSenderLimits(t *testing.T) {
+	f := newFlight(t, 0)
+	big := func() *Packet {
+		p := f.pool.Get()
+		p.Messages = 32
+		return p
+	}
+	if f.s.MaySend(big(), 0) {
+		t.Error("peer without room")
+	}
+	f.send(congestion.InitialWindow)
+	if f.s.MaySend(big(), WindowSize) {
+		t.Error("congestion window exceeded")
+	}
+	// All but the first arrive, again and again: the window moves on until
+	// the messages outstanding could carry an id too far ahead.
+	sent := uint32(congestion.InitialWindow)
+	for range 600 {
+		a := Ack{Next: 0}
+		for n := uint32(1); n < min(sent, 257); n++ {
+			a.Sack[(n-1)/64] |= 1 << ((n - 1) % 64)
+			a.Words = int((n-1)/64) + 1
+		}
+		f.s.OnAck(&a, f.now)
+		f.again()
+		p := big()
+		if !f.s.MaySend(p, WindowSize) {
+			break
+		}
+		f.s.Send(p, f.now)
+		sent++
+	}
+	if f.s.Outstanding() > WindowSize || f.s.messages > MaxAhead {
+		t.Errorf("%d packets, %d messages outstanding", f.s.Outstanding(), f.s.messages)
+	}
+}
+
+// TestSenderAgainstModel loses packets and acknowledgements at random. Every
+// packet must arrive in the end, and what was acknowledged is never sent again.
+func TestSenderAgainstModel(t *testing.T) {
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		f := newFlight(t, rng.Uint32())
+		if seed%2 == 0 {
+			f.first = ^uint32(0) - 100
+			f.s.Init(f.first, congestion.NewReno(), &f.pool)
+		}
+		var rcv ReceiveWindow
+		rcv.Reset(f.first)
+		loss := rng.Float64() * 0.5
+		acked := map[uint32]bool{}
+		transmit := func(p *Packet) {
+			if acked[p.Sequence()] {
+				t.Fatalf("seed %d: packet %d sent after it was acknowledged", seed, p.Sequence()-f.first)
+			}
+			if rng.Float64() >= loss && rcv.Classify(p.Sequence()) == Fresh {
+				rcv.Mark(p.Sequence())
+			}
+		}
+		const total = 2000
+		for sent := 0; rcv.Next != f.first+total; {
+			f.now += rng.Uint64N(5 * ms)
+			for p := f.s.Retransmit(f.now); p != nil; p = f.s.Retransmit(f.now) {
+				transmit(p)
+			}
+			for range rng.IntN(10) {
+				p := f.pool.Get()
+				if sent == total || !f.s.MaySend(p, WindowSize) {
+					f.pool.Put(p)
+					break
+				}
+				f.s.Send(p, f.now)
+				sent++
+				transmit(p)
+			}
+			if rng.Float64() >= loss {
+				a := Ack{Next: rcv.Next}
+				a.Words = rcv.Sack(&a.Sack)
+				if !f.s.Valid(&a) {
+					t.Fatalf("seed %d: true acknowledgement not valid", seed)
+				}
+				f.s.OnAck(&a, f.now)
+				for seq := f.first; seq != rcv.Next; seq++ {
+					acked[seq] = true
+				}
+				for i := range uint32(64 * SackWords) {
+					if a.Sack[i/64]>>(i%64)&1 != 0 {
+						acked[a.Next+1+i] = true
+					}
+				}
+			}
+			if f.s.Outstanding() > 0 && f.s.InFlight() == 0 && f.s.waiting.Len() == 0 && f.s.una != rcv.Next {
+				t.Fatalf("seed %d: packets outstanding that nothing will send", seed)
+			}
+			f.s.OnDeadline(f.now)
+			if f.now > 3600*1000*ms {
+				t.Fatalf("seed %d: no progress", seed)
+			}
+		}
+	}
+}
+
+func TestSenderDoesNotAllocate(t *testing.T) {
+	f := newFlight(t, 0)
+	round := func() {
+		f.send(8)
+		next := f.s.Una() - f.first
+		f.ack(next, next+1, next+2, next+3, next+4)
+		f.again()
+		f.ack(next + 8)
+		f.s.OnDeadline(f.now)
+	}
+	round()
+	if n := testing.AllocsPerRun(200, round); n != 0 {
+		t.Errorf("%v allocations per round", n)
+	}
+}
+
+func TestSenderCloseReturnsPackets(t *testing.T) {
+	f := newFlight(t, 0)
+	f.send(6)
+	f.ack(0, 3)
+	f.s.Close()
+	if f.pool.kept != 6 || f.s.InFlight() != 0 || f.s.Outstanding() != 0 || f.s.Deadline() != Never {
+		t.Errorf("%d packets in the pool, %d in flight", f.pool.kept, f.s.InFlight())
+	}
+}
