@@ -65,7 +65,7 @@ func newBackend(tb testing.TB, send func(wire.Key, []byte)) *backend {
 // datagram takes what arrived from key.
 func (b *backend) datagram(key wire.Key, payload []byte, now uint64) {
 	r := b.gate.Datagram(key, payload, now, 0, b.reply[:])
-	if r.Reply != nil {
+	if len(r.Reply) > 0 {
 		b.send(key, r.Reply)
 	}
 	switch r.Outcome {
