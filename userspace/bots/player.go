@@ -1,0 +1,142 @@
+package bots
+
+import (
+	"bytes"
+	"sync/atomic"
+
+	"github.com/xrudp/xrudp/userspace/game"
+)
+
+// room is what the bots of one room share.
+type room struct {
+	id     uint32
+	ledger *Ledger
+	ready  atomic.Pointer[map[uint32]int] // bot by player id, once all are in
+}
+
+// player is what one bot knows and checks, without any network. Its methods
+// belong to the goroutine that hands the bot its messages.
+type player struct {
+	room  *room
+	bot   int // in the room
+	id    atomic.Uint32
+	round uint32
+
+	positions   uint64 // received, entries
+	implausible uint64
+	malformed   uint64
+}
+
+// receive checks one message from the server.
+func (p *player) receive(kind uint8, payload []byte) {
+	switch kind {
+	case game.TypeWelcome:
+		p.welcome(payload)
+	case game.TypeJoined, game.TypeLeft:
+		if _, err := game.ParsePlayer(payload); err != nil {
+			p.malformed++
+		}
+	case game.TypePositions:
+		p.seePositions(payload)
+	case game.TypeChatFrom:
+		m, err := game.ParseChatFrom(payload)
+		if err != nil {
+			p.malformed++
+			return
+		}
+		sender := p.sender(m.Sender)
+		var want [game.MaxChat]byte
+		intact := sender >= 0 && bytes.Equal(m.Text, appendChat(want[:0], sender, m.Number))
+		p.room.ledger.Inbox(p.bot).Receive(sender, Chat, m.Number, intact)
+	case game.TypeActionFrom:
+		m, err := game.ParseActionFrom(payload)
+		if err != nil {
+			p.malformed++
+			return
+		}
+		sender := p.sender(m.Sender)
+		var want [game.MaxAction]byte
+		intact := sender >= 0 && m.Kind == actionKind(sender, m.Number) &&
+			bytes.Equal(m.Data, appendAction(want[:0], sender, m.Number))
+		p.room.ledger.Inbox(p.bot).Receive(sender, Action, m.Number, intact)
+	default:
+		p.malformed++
+	}
+}
+
+func (p *player) welcome(payload []byte) {
+	m, err := game.ParseWelcome(payload)
+	if err != nil || m.Room != p.room.id || p.id.Load() != 0 {
+		p.malformed++
+		return
+	}
+	p.id.Store(m.Player)
+}
+
+// sender returns the bot behind a player id, -1 when there is none.
+func (p *player) sender(id uint32) int {
+	if all := p.room.ready.Load(); all != nil {
+		if bot, ok := (*all)[id]; ok {
+			return bot
+		}
+	}
+	return -1
+}
+
+// seePositions checks that rounds never go back and that everyone is where
+// their path can take them.
+func (p *player) seePositions(payload []byte) {
+	m, err := game.ParsePositions(payload)
+	if err != nil {
+		p.malformed++
+		return
+	}
+	if int32(m.Round-p.round) < 0 {
+		p.implausible++
+		return
+	}
+	p.round = m.Round
+	for i := range m.Len() {
+		placed := m.At(i)
+		p.positions++
+		if sender := p.sender(placed.Player); sender >= 0 && !pathOf(sender).holds(placed.Position) {
+			p.implausible++
+		}
+	}
+}
+
+// appendChat appends what a bot says under a number.
+func appendChat(b []byte, bot int, number uint32) []byte {
+	b = append(b, "bot "...)
+	b = appendNumber(b, uint32(bot))
+	b = append(b, " speaking, message "...)
+	b = appendNumber(b, number)
+	return b
+}
+
+func appendNumber(b []byte, n uint32) []byte {
+	if n >= 10 {
+		b = appendNumber(b, n/10)
+	}
+	return append(b, '0'+byte(n%10))
+}
+
+// scramble is the finalizer of MurmurHash3.
+func scramble(bot int, number uint32) uint32 {
+	h := uint32(bot)*0x9e3779b1 ^ number
+	h = (h ^ h>>16) * 0x85ebca6b
+	h = (h ^ h>>13) * 0xc2b2ae35
+	return h ^ h>>16
+}
+
+func actionKind(bot int, number uint32) uint16 { return uint16(scramble(bot, number)) }
+
+// appendAction appends the data of a bot's action: of every length a game is
+// likely to use, with content that gives away a shifted or mixed-up copy.
+func appendAction(b []byte, bot int, number uint32) []byte {
+	h := scramble(bot, number)
+	for i := range h >> 16 % 128 {
+		b = append(b, byte(h)+byte(i)*7)
+	}
+	return b
+}
