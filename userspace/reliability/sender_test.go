@@ -318,12 +318,13 @@ func TestSenderDoesNotAllocate(t *testing.T) {
 	again := 0
 	round := func() {
 		f.send(8)
-		next := f.s.Una() - f.first
-		f.ack(next, next+1, next+2, next+3, next+4)
+		a := Ack{Next: f.s.Una(), Words: 1, Sack: [SackWords]uint64{15}}
+		f.s.OnAck(&a, f.now)
 		for f.s.Retransmit(f.now) != nil {
 			again++
 		}
-		f.ack(next + 8)
+		a = Ack{Next: f.s.Next()}
+		f.s.OnAck(&a, f.now)
 		f.s.OnDeadline(f.now)
 	}
 	round()
