@@ -32,7 +32,8 @@ const (
 	Messages                          // delivered to the handler
 	MailSent                          // to other workers
 	MailReceived                      // from other workers
-	MailSpilled                       // did not fit and waited
+	MailWaited                        // found no room at first
+	MailDropped                       // found no room and need not arrive
 	Ticks                             // of the application
 	Rejected                          // application messages refused as malformed
 	Violations                        // positions refused or clamped
@@ -60,7 +61,8 @@ var names = [counters]string{
 	Messages:           "messages",
 	MailSent:           "mail_sent",
 	MailReceived:       "mail_received",
-	MailSpilled:        "mail_spilled",
+	MailWaited:         "mail_waited",
+	MailDropped:        "mail_dropped",
 	Ticks:              "ticks",
 	Rejected:           "rejected",
 	Violations:         "violations",

@@ -1,0 +1,143 @@
+package worker
+
+import (
+	"errors"
+	"time"
+
+	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/gate"
+	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/transport"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// firstID is where a process begins to number sessions: the time in
+// nanoseconds, which no former process has got to.
+func firstID(worker int) uint64 {
+	return uint64(time.Now().UnixNano())/commit.MaxWorkers*commit.MaxWorkers + uint64(worker)
+}
+
+// newID numbers a session. Workers count in steps, each in numbers of its own.
+func (w *Worker) newID() uint64 {
+	w.nextID += commit.MaxWorkers
+	return w.nextID
+}
+
+// hello opens a session for a client whose cookie was verified.
+func (w *Worker) hello(lane transport.Batch, d *transport.Datagram, h wire.Header, body []byte) {
+	opts, err := wire.ParseHello(body)
+	if err != nil {
+		w.strays++
+		return
+	}
+	clientISN := h.Sequence - 1
+	if old := w.byKey[d.Key]; old != nil {
+		if old.clientISN == clientISN {
+			// Came twice before the gate knew the session; the confirmation is
+			// on its way.
+			return
+		}
+		w.supersede(old)
+	}
+	lane.Route(d, &w.route)
+	if w.leaving {
+		w.turnAway(lane, h, wire.ReasonShuttingDown)
+		return
+	}
+	slot, ok := w.slots.get(w.now)
+	if !ok {
+		w.turnAway(lane, h, wire.ReasonFull)
+		return
+	}
+	if err := w.open(lane, slot, d.Key, h, &opts); err != nil {
+		w.log.Error().Err(err).Stringer("client", d.Key.ClientAddrPort()).Msg("session not opened")
+		w.turnAway(lane, h, wire.ReasonFull)
+	}
+}
+
+// turnAway answers a HELLO with a RST. Its sender has proven its address.
+func (w *Worker) turnAway(lane transport.Batch, h wire.Header, why wire.Reason) {
+	w.refused++
+	if buf := w.buffer(lane, &w.route); buf != nil {
+		lane.Commit(len(session.AppendReset(buf[:0], h.Ack, h.Sequence+1, why, w.now)))
+		w.sent++
+	}
+}
+
+// supersede ends the session of a client that started anew on the same port,
+// once the handler has what was acknowledged.
+func (w *Worker) supersede(old *Session) {
+	w.superseded++
+	w.drainAll()
+	why := wire.ReasonSuperseded
+	if old.recovered {
+		old.engine.FlushHeld()
+		why = wire.ReasonRestarted
+	}
+	old.engine.Reset(why)
+	if !old.told {
+		w.tellEnd(old)
+	}
+	w.remove(old)
+}
+
+// open makes the session known to the gate and the handler. The flow is
+// written before the gate can use it.
+func (w *Worker) open(lane transport.Batch, slot uint32, key wire.Key, h wire.Header, opts *wire.Options) error {
+	clientISN, serverISN := h.Sequence-1, h.Ack-1
+	id := w.newID()
+	flow := w.regions.Flow(slot)
+	flow.Open(&commit.FlowInfo{
+		ID: id, Key: key, ClientISN: clientISN, ServerISN: serverISN,
+		SndNxt: serverISN + 1, Opened: w.now,
+	}, h.Window)
+	sack := opts.SACK && !w.config.NoSACK
+	init := gate.SessionInit{
+		ID: id, Slot: slot, Worker: uint32(w.opts.Index),
+		ClientISN: clientISN, ServerISN: serverISN,
+	}
+	if sack {
+		init.Features = gate.FeatureSACK
+	}
+	if err := w.create(key, init); err != nil {
+		flow.Free()
+		w.slots.put(slot, w.now+slotRest)
+		return err
+	}
+	s := &Session{
+		worker: w, flow: flow, slot: slot, key: key, lane: lane, route: w.route,
+		clientISN: clientISN, published: serverISN + 1,
+		engine: session.NewServer(w.config, session.Opening{
+			ID: id, Key: key, ClientISN: clientISN, ServerISN: serverISN,
+			Window: h.Window, Timestamp: h.Timestamp, SACK: sack, MTU: opts.MTU,
+		}, w.now),
+	}
+	s.replay.Reset(clientISN)
+	w.add(s)
+	w.opened++
+	w.handler.Open(s)
+	return nil
+}
+
+// create enters a session into the gate's table, in place of one that nobody
+// owns any more.
+func (w *Worker) create(key wire.Key, init gate.SessionInit) error {
+	err := w.opts.Sessions.Create(key, init)
+	if !errors.Is(err, gate.ErrExists) {
+		return err
+	}
+	if err := w.opts.Sessions.Delete(key); err != nil {
+		return err
+	}
+	return w.opts.Sessions.Create(key, init)
+}
+
+// add enters a session into the worker's own tables.
+func (w *Worker) add(s *Session) {
+	s.engine.Owner = s
+	s.timer.Value = s
+	w.bySlot[s.slot-w.first] = s
+	w.byKey[s.key] = s
+	w.sessions++
+	w.activate(s)
+}

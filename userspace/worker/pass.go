@@ -1,0 +1,298 @@
+package worker
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/xrudp/xrudp/userspace/metrics"
+	"github.com/xrudp/xrudp/userspace/transport"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// ringBatch is how many packets a pass takes from one commit ring.
+const ringBatch = 512
+
+// choreEvery is the interval of housekeeping under load. A worker also does it
+// before it sleeps, so it never wakes up for it.
+const choreEvery = uint64(100 * time.Millisecond)
+
+// pass does everything there is to do at time now, once, and reports whether
+// there was anything.
+func (w *Worker) pass(now uint64) (busy bool) {
+	w.now = now
+	w.call()
+	n := w.receive()
+	n += w.readMail()
+	n += w.drain()
+	w.regions.TakeDirty(w.opts.Index, w.dirty)
+	w.wheel.Advance(now, w.fire)
+	if len(w.recovering) > 0 {
+		w.recover()
+	}
+	w.tick()
+	n += len(w.active)
+	w.transmit()
+	w.sendMail()
+	w.passes++
+	if now >= w.nextChore {
+		w.nextChore = now + choreEvery
+		w.publish()
+	}
+	return n > 0
+}
+
+// tally is what the worker counted since it last published. Passes count here,
+// in memory of their own, since the metrics' cache lines are shared with
+// whoever reads them.
+type tally struct {
+	passes, sleeps, ticks                uint64
+	commits, received, judged, dropped   uint64
+	strays, flows, sent, batches, unsent uint64
+	opened, refused, closed, superseded  uint64
+	recovered, messages                  uint64
+	mailSent, mailReceived               uint64
+	mailWaited, mailDropped              uint64
+}
+
+// publish moves the tally into the metrics.
+func (w *Worker) publish() {
+	t := &w.tally
+	for _, c := range [...]struct {
+		counter metrics.Counter
+		n       uint64
+	}{
+		{metrics.Passes, t.passes},
+		{metrics.Sleeps, t.sleeps},
+		{metrics.Ticks, t.ticks},
+		{metrics.Commits, t.commits},
+		{metrics.Datagrams, t.received},
+		{metrics.Gated, t.judged},
+		{metrics.GateDrops, t.dropped},
+		{metrics.Strays, t.strays},
+		{metrics.FlowUpdates, t.flows},
+		{metrics.Transmitted, t.sent},
+		{metrics.Batches, t.batches},
+		{metrics.Unsent, t.unsent},
+		{metrics.SessionsOpened, t.opened},
+		{metrics.SessionsRefused, t.refused},
+		{metrics.SessionsClosed, t.closed},
+		{metrics.SessionsSuperseded, t.superseded},
+		{metrics.SessionsRecovered, t.recovered},
+		{metrics.Messages, t.messages},
+		{metrics.MailSent, t.mailSent},
+		{metrics.MailReceived, t.mailReceived},
+		{metrics.MailWaited, t.mailWaited},
+		{metrics.MailDropped, t.mailDropped},
+	} {
+		if c.n != 0 {
+			w.metrics.Add(c.counter, c.n)
+		}
+	}
+	*t = tally{}
+}
+
+// receive takes datagrams from every transport.
+func (w *Worker) receive() (total int) {
+	for _, lane := range w.lanes {
+		for range receiveCalls {
+			n, err := lane.Receive(w.datagrams)
+			if err != nil {
+				w.fail(fmt.Errorf("receive: %w", err))
+				return total
+			}
+			for i := range w.datagrams[:n] {
+				w.datagram(lane, &w.datagrams[i])
+			}
+			lane.Release()
+			total += n
+			if n < len(w.datagrams) {
+				break
+			}
+		}
+	}
+	w.received += uint64(total)
+	return total
+}
+
+// datagram brings one datagram past a gate: the one in the kernel, the
+// worker's own, or the look at what came around the one in the kernel.
+func (w *Worker) datagram(lane transport.Batch, d *transport.Datagram) {
+	switch {
+	case d.Gated:
+		w.accept(lane, d)
+	case w.opts.Gate == nil:
+		if w.screen(d) {
+			w.accept(lane, d)
+			return
+		}
+		w.strays++
+	default:
+		w.judge(lane, d)
+	}
+}
+
+// accept handles a datagram that a gate let through.
+func (w *Worker) accept(lane transport.Batch, d *transport.Datagram) {
+	h, body, err := wire.ParseHeader(d.Payload)
+	if err != nil {
+		w.strays++
+		return
+	}
+	if h.Flags&wire.FlagPSH != 0 {
+		w.hello(lane, d, h, body)
+		return
+	}
+	s := w.byKey[d.Key]
+	if s == nil || s.recovered {
+		w.strays++
+		return
+	}
+	if h.Flags&wire.FlagRST != 0 {
+		if why, err := wire.ParseReason(body); err == nil {
+			// What was acknowledged before still reaches the handler.
+			w.drainAll()
+			s.engine.Reset(why)
+			w.activate(s)
+		}
+		return
+	}
+	if s.engine.SACK() {
+		var block wire.AckBlock
+		if body, err = wire.ParseAckBlock(body, &block); err != nil {
+			w.strays++
+			return
+		}
+	}
+	s.engine.Unreliable(h, body, w.now)
+	if s.engine.Over() {
+		w.activate(s)
+	}
+}
+
+// drain takes committed packets from the rings, one per CPU. While letters
+// wait for room in another worker's mailbox nothing is taken: the rings fill,
+// the windows that clients see close, and memory stays bounded.
+func (w *Worker) drain() (total int) {
+	if w.pressed {
+		return 0
+	}
+	room := wire.ReceiveWindow
+	for i, ring := range w.rings {
+		n := 0
+		for ; n < ringBatch; n++ {
+			slot, index, ok := ring.Next()
+			if !ok {
+				break
+			}
+			ref := ringRef(i, index)
+			s := w.ownerOf(slot.SessionSlot, slot.SessionID)
+			if s == nil {
+				ring.Release(index)
+				continue
+			}
+			s.engine.Committed(ref, slot.Sequence, wire.Flags(slot.Flags), slot.Body(), w.now)
+			if s.engine.Over() {
+				w.activate(s)
+			}
+		}
+		total += n
+		room = min(room, ring.Free())
+	}
+	w.room = room
+	w.commits += uint64(total)
+	return total
+}
+
+// drainAll takes everything that lies in the rings now.
+func (w *Worker) drainAll() {
+	for range w.regions.Geometry().Slots/ringBatch + 1 {
+		if w.drain() == 0 {
+			return
+		}
+	}
+}
+
+// ownerOf finds the session that a committed packet is for. A packet of one
+// that ended meanwhile has none.
+func (w *Worker) ownerOf(slot uint32, id uint64) *Session {
+	i := slot - w.first
+	if i >= uint32(len(w.bySlot)) {
+		return nil
+	}
+	if s := w.bySlot[i]; s != nil && s.ID() == id {
+		return s
+	}
+	return nil
+}
+
+// tick calls the handler's tick when it is due. Nobody ticks alone.
+func (w *Worker) tick() {
+	if w.sessions == 0 && (w.waker == nil || !w.waker.Awake()) {
+		w.nextTick = 0
+		return
+	}
+	if w.nextTick == 0 {
+		w.nextTick = w.now + w.tickEvery
+	}
+	if w.now < w.nextTick {
+		return
+	}
+	w.nextTick += w.tickEvery
+	if w.nextTick <= w.now {
+		w.nextTick = w.now + w.tickEvery
+	}
+	w.ticks++
+	w.handler.Tick(w.now)
+}
+
+// transmit attends to the sessions that something happened to, and flushes.
+// Those that a transport has no room for stay for the next pass.
+func (w *Worker) transmit() {
+	kept := 0
+	// Attending to one may activate others, at the end of the list.
+	for i := 0; i < len(w.active); i++ {
+		s := w.active[i]
+		if w.attend(s) {
+			s.queued = false
+			continue
+		}
+		w.unsent++
+		w.active[kept] = s
+		kept++
+	}
+	clear(w.active[kept:])
+	w.active = w.active[:kept]
+	for _, lane := range w.lanes {
+		w.flush(lane)
+	}
+	w.full = nil
+}
+
+func (w *Worker) flush(lane transport.Batch) {
+	if err := lane.Flush(); err != nil {
+		w.fail(fmt.Errorf("send: %w", err))
+	}
+}
+
+// fail ends the worker: it cannot go on without one of its transports.
+func (w *Worker) fail(err error) {
+	w.metrics.Add(metrics.TransportErrors, 1)
+	if w.failure == nil {
+		w.failure = err
+	}
+}
+
+// nextDeadline is when the next pass is due although nothing arrives.
+func (w *Worker) nextDeadline() uint64 {
+	at := w.wheel.Next()
+	if w.nextTick != 0 {
+		at = min(at, w.nextTick)
+	}
+	if w.blocked > 0 || w.pressed || len(w.active) > 0 {
+		at = min(at, w.now+uint64(time.Millisecond))
+	}
+	if len(w.recovering) > 0 {
+		at = min(at, w.now+recoverPoll)
+	}
+	return at
+}

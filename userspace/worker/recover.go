@@ -1,0 +1,165 @@
+package worker
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/transport"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+const (
+	// recoverGrace is how long a recovered session waits for its client to
+	// fill gaps before what was acknowledged beyond them.
+	recoverGrace = uint64(time.Second)
+
+	// recoverSettle is how long after its removal from the gate's table
+	// packets of a session may still come out of a commit ring: a CPU that
+	// found the entry just before finishes in much less.
+	recoverSettle = uint64(20 * time.Millisecond)
+
+	// recoverPoll is how often recovered sessions are looked at.
+	recoverPoll = uint64(5 * time.Millisecond)
+)
+
+// takeOver continues from what a former process left in the worker's part of
+// the shared memory: it opens its sessions as recovered ones and gives them the
+// packets that were acknowledged but perhaps not handed over.
+//
+// The order matters, since the gate goes on committing:
+//
+//	find sessions       so that packets find their owner
+//	held slots          picked up by the former process, not released
+//	ask the gate        which sequence it expects of each session
+//	ready queues        everything before that sequence is now collected
+//	deliver             up to the first gap
+func (w *Worker) takeOver() error {
+	g := w.regions.Geometry()
+	held := make([][]uint32, g.CPUs)
+	for cpu := range g.CPUs {
+		ring := g.Ring(cpu, w.opts.Index)
+		var err error
+		if held[cpu], err = commit.Recover(w.regions, ring); err != nil {
+			return fmt.Errorf("take over commit ring of CPU %d: %w", cpu, err)
+		}
+		w.rings = append(w.rings, w.regions.Reader(ring))
+	}
+	w.room = wire.ReceiveWindow
+	w.slots.init(len(w.bySlot))
+	for i := range w.bySlot {
+		slot := w.first + uint32(i)
+		if w.regions.Flow(slot).IsOpen() {
+			w.adopt(slot)
+		} else {
+			w.slots.put(slot, 0)
+		}
+	}
+	for cpu, slots := range held {
+		for _, index := range slots {
+			w.adoptPacket(cpu, index)
+		}
+	}
+	w.resume()
+	return nil
+}
+
+// adopt opens the session of a former process that owns a flow.
+func (w *Worker) adopt(slot uint32) {
+	flow := w.regions.Flow(slot)
+	info := flow.Info()
+	s := &Session{
+		worker: w, flow: flow, slot: slot, key: info.Key, recovered: true,
+		clientISN: info.ClientISN, published: info.SndNxt,
+		lane: w.plainLane(), route: transport.Route{Key: info.Key},
+		finish: w.now + recoverGrace,
+		engine: session.NewRecovered(w.config, session.Recovery{
+			ID: info.ID, Key: info.Key, ClientISN: info.ClientISN,
+			ServerISN: info.ServerISN, SndNxt: info.SndNxt,
+		}, w.now),
+	}
+	w.nextID = max(w.nextID, info.ID/commit.MaxWorkers*commit.MaxWorkers+uint64(w.opts.Index))
+	w.add(s)
+	w.recovering = append(w.recovering, s)
+	w.tally.recovered++
+	w.handler.Open(s)
+}
+
+// plainLane is a transport that reaches a client by its address alone, nil
+// when there is none.
+func (w *Worker) plainLane() transport.Batch {
+	if w.opts.Fallback != nil {
+		return w.opts.Fallback
+	}
+	if w.opts.Gate != nil {
+		return w.opts.Transport
+	}
+	return nil
+}
+
+func (w *Worker) adoptPacket(cpu int, index uint32) {
+	slot := w.rings[cpu].Slot(index)
+	s := w.ownerOf(slot.SessionSlot, slot.SessionID)
+	if s == nil {
+		w.rings[cpu].Release(index)
+		return
+	}
+	s.engine.Committed(ringRef(cpu, index), slot.Sequence, wire.Flags(slot.Flags), slot.Body(), w.now)
+}
+
+// resume delivers what is complete of every recovered session.
+func (w *Worker) resume() {
+	next := make(map[*Session]uint32)
+	for _, s := range w.recovering {
+		state, ok, err := w.opts.Sessions.Session(s.key)
+		switch {
+		case err != nil:
+			w.log.Error().Err(err).Uint64("session", s.ID()).Msg("gate's state of a recovered session unknown")
+		case ok && state.ID == s.ID():
+			next[s] = state.Window.Next
+		}
+	}
+	w.drainAll()
+	for _, s := range w.recovering {
+		expected, ok := next[s]
+		if ok {
+			s.engine.Recover(expected)
+		}
+		// Without a gap, or without an entry that lets its packets in, there
+		// is nothing to wait for.
+		if !ok || s.engine.Stats().HeldPackets == 0 {
+			s.finish = w.now
+		}
+	}
+}
+
+// recover brings recovered sessions to their end: out of the gate's table, then
+// everything that was acknowledged to the handler, then a RST to the client.
+func (w *Worker) recover() {
+	kept := w.recovering[:0]
+	for _, s := range w.recovering {
+		switch {
+		case s.gone:
+		case s.engine.Over():
+			w.activate(s)
+		case w.now < s.finish:
+			kept = append(kept, s)
+		case !s.detached:
+			s.detached = true
+			s.finish = w.now + recoverSettle
+			if err := w.opts.Sessions.Delete(s.key); err != nil {
+				w.log.Error().Err(err).Uint64("session", s.ID()).Msg("session stays in the gate's table")
+			}
+			kept = append(kept, s)
+		default:
+			s.engine.FlushHeld()
+			s.engine.Abort(wire.ReasonRestarted)
+			w.activate(s)
+			w.log.Info().Uint64("session", s.ID()).Stringer("client", s.Remote()).
+				Uint64("messages", s.engine.Stats().MessagesIn).Msg("session of the former process recovered")
+		}
+	}
+	clear(w.recovering[len(kept):])
+	w.recovering = kept
+}

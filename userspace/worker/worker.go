@@ -1,0 +1,355 @@
+// Package worker runs sessions: one pinned thread per worker takes what the
+// gate let through, runs the protocol and the application, and sends one batch
+// of answers per pass.
+//
+// A worker owns its sessions, timers, transports and commit rings, so nothing
+// on the path of a packet takes a lock, allocates, logs or reads a clock.
+// Workers talk to one another by letters.
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/gate"
+	"github.com/xrudp/xrudp/userspace/internal/monotime"
+	"github.com/xrudp/xrudp/userspace/internal/timerwheel"
+	"github.com/xrudp/xrudp/userspace/metrics"
+	"github.com/xrudp/xrudp/userspace/reliability"
+	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/transport"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// Handler is the application of one worker. Every call comes from the worker's
+// thread and must not block; payloads are valid until the call returns. Each
+// session is opened first and closed last, once each.
+type Handler interface {
+	Open(s *Session)
+	Message(s *Session, m session.Message)
+	Close(s *Session, why wire.Reason)
+
+	// Tick is called at Options.TickRate while the worker has sessions, or
+	// for as long as an AwakeHandler says so.
+	Tick(now uint64)
+}
+
+// MailHandler is a Handler that takes letters from other workers. A letter is
+// valid until the call returns.
+type MailHandler interface {
+	Mail(from int, letter []byte)
+}
+
+// AwakeHandler is a Handler that can want ticks without sessions of its own.
+type AwakeHandler interface {
+	Awake() bool
+}
+
+// Sessions is the gate's table of sessions. Several workers use it at a time.
+type Sessions interface {
+	// Create makes a session known to the gate. The error wraps
+	// gate.ErrExists when there is one with that key.
+	Create(key wire.Key, init gate.SessionInit) error
+	// Delete makes the gate forget a session, if it knows one.
+	Delete(key wire.Key) error
+	// Session returns a copy of what the gate knows.
+	Session(key wire.Key) (gate.SessionState, bool, error)
+}
+
+// Doorbell wakes a worker when the gate committed a packet for it.
+type Doorbell interface {
+	// FD is readable from a ring until Drain.
+	FD() int
+	Drain()
+}
+
+// Options describe one worker.
+type Options struct {
+	// Index of the worker, below the number of workers of Regions.
+	Index int
+
+	// Regions is the memory shared with the gate and, one worker each, with
+	// the others.
+	Regions *commit.Regions
+
+	// Transport is how the worker receives and sends. Fallback takes what the
+	// gate passed to the host's stack for want of a socket, and reaches
+	// clients of whom no frame was seen. Either may be nil.
+	Transport, Fallback transport.Batch
+
+	// Gate judges what arrives, where no XDP program does; it is the worker's
+	// own. Sessions is then not needed.
+	Gate *gate.Gate
+
+	// Sessions is the table of the XDP program.
+	Sessions Sessions
+
+	// CookieHolds verifies the cookie of a HELLO that reached the host's stack
+	// without passing the XDP program. nil refuses all of these.
+	CookieHolds func(cookie uint64, key *wire.Key, clientISN uint32) bool
+
+	// Doorbell is nil where the gate runs in the worker.
+	Doorbell Doorbell
+
+	// Handler makes the application.
+	Handler func(w *Worker) Handler
+
+	// NoPin leaves the thread where the scheduler puts it; otherwise it stays
+	// on CPU.
+	NoPin bool
+	CPU   int
+
+	// BusyPoll never sleeps.
+	BusyPoll bool
+
+	// TickRate is how often Handler.Tick is called per second, by default 60.
+	TickRate int
+
+	// Session adjusts sessions. Its callbacks, Pool and ReceiveWindow are the
+	// worker's.
+	Session session.Config
+
+	// Clock is the time in nanoseconds, by default monotime.Now.
+	Clock func() uint64
+
+	// Logger takes changes of state.
+	Logger zerolog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.TickRate == 0 {
+		o.TickRate = 60
+	}
+	if o.Clock == nil {
+		o.Clock = monotime.Now
+	}
+	if o.Gate != nil {
+		o.Sessions = ownGate{o.Gate}
+	}
+	return o
+}
+
+func (o *Options) validate() error {
+	switch {
+	case o.Regions == nil:
+		return errors.New("no regions")
+	case o.Index < 0 || o.Index >= o.Regions.Geometry().Workers:
+		return fmt.Errorf("index %d of %d workers", o.Index, o.Regions.Geometry().Workers)
+	case o.Transport == nil && o.Fallback == nil:
+		return errors.New("no transport")
+	case o.Sessions == nil:
+		return errors.New("neither a gate nor its table of sessions")
+	case o.Handler == nil:
+		return errors.New("no handler")
+	case o.TickRate < 0:
+		return fmt.Errorf("tick rate %d", o.TickRate)
+	}
+	return nil
+}
+
+// ownGate is the table of a gate inside the worker.
+type ownGate struct{ *gate.Gate }
+
+func (g ownGate) Delete(key wire.Key) error {
+	g.Gate.Delete(key)
+	return nil
+}
+
+func (g ownGate) Session(key wire.Key) (gate.SessionState, bool, error) {
+	s, ok := g.Gate.Session(key)
+	return s, ok, nil
+}
+
+// wheelTick is the resolution of session timers.
+const wheelTick = uint64(time.Millisecond)
+
+// receiveBatch is how many datagrams one call takes, and receiveCalls how many
+// calls one pass makes per transport.
+const (
+	receiveBatch = 64
+	receiveCalls = 4
+)
+
+// Worker is one worker. Its methods are called from its own thread, by the
+// handler, unless they say otherwise.
+type Worker struct {
+	opts    Options
+	log     zerolog.Logger
+	now     uint64
+	regions *commit.Regions
+	handler Handler
+	mailer  MailHandler  // nil when the handler takes no letters
+	waker   AwakeHandler // nil when it ticks for sessions only
+
+	tally
+
+	lanes     []transport.Batch
+	full      transport.Batch // has no room for the rest of the pass
+	datagrams []transport.Datagram
+	route     transport.Route // of the datagram at hand
+	reply     [gate.MaxReply]byte
+	rings     []*commit.Reader // one per CPU
+	ring      int              // being drained, part of a session.Ref
+	room      int              // free slots in the fullest of them
+	pressed   bool             // rings wait until letters found room
+
+	first      uint32     // session slot
+	bySlot     []*Session // from first on
+	byKey      map[wire.Key]*Session
+	slots      slotPool
+	sessions   int // in bySlot
+	blocked    int // of these, waiting for a window to open
+	active     []*Session
+	recovering []*Session
+	nextID     uint64
+	config     session.Config
+	wheel      *timerwheel.Wheel[*Session]
+	fire       func(*timerwheel.Timer[*Session]) // of Wheel.Advance; made once
+	dirty      func(slot uint32)                 // of TakeDirty; made once
+
+	tickEvery uint64
+	nextTick  uint64 // 0 while not ticking
+	nextChore uint64
+
+	group  *Group
+	post   []*mailbox // to other workers, by index
+	inbox  []*mailbox // from other workers, by index
+	poller *poller
+	spin   spinner
+
+	mu     sync.Mutex
+	calls  []func()
+	ended  bool
+	called atomic.Bool
+
+	leaving bool   // shutting down
+	leaveBy uint64 // when what is left is aborted
+	failure error
+	metrics metrics.Set
+}
+
+// newWorker returns a worker for Run.
+func newWorker(opts Options) (*Worker, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, fmt.Errorf("make worker: %w", err)
+	}
+	g := opts.Regions.Geometry()
+	per := g.SessionsPerWorker()
+	w := &Worker{
+		opts:      opts,
+		log:       opts.Logger.With().Int("worker", opts.Index).Logger(),
+		now:       opts.Clock(),
+		regions:   opts.Regions,
+		datagrams: make([]transport.Datagram, receiveBatch),
+		first:     uint32(opts.Index * per),
+		bySlot:    make([]*Session, per),
+		byKey:     make(map[wire.Key]*Session),
+		active:    make([]*Session, 0, 64),
+		tickEvery: uint64(time.Second) / uint64(opts.TickRate),
+		post:      make([]*mailbox, g.Workers),
+		inbox:     make([]*mailbox, g.Workers),
+	}
+	for _, lane := range []transport.Batch{opts.Transport, opts.Fallback} {
+		if lane != nil {
+			w.lanes = append(w.lanes, lane)
+		}
+	}
+	w.config = opts.Session
+	w.config.Pool = new(reliability.Pool)
+	w.config.ReceiveWindow = w.freeSlots
+	w.config.Message = w.deliver
+	w.config.Release = w.release
+	w.dirty = w.flowChanged
+	w.wheel = timerwheel.New[*Session](w.now, wheelTick)
+	w.fire = w.expire
+	w.nextChore = w.now
+	w.nextID = firstID(opts.Index)
+
+	var err error
+	if w.poller, err = newPoller(w.fds()); err != nil {
+		return nil, fmt.Errorf("make worker: %w", err)
+	}
+	w.handler = opts.Handler(w)
+	w.mailer, _ = w.handler.(MailHandler)
+	w.waker, _ = w.handler.(AwakeHandler)
+	return w, nil
+}
+
+// fds are the descriptors that say there is something to do.
+func (w *Worker) fds() (fds []int) {
+	for _, lane := range w.lanes {
+		fds = append(fds, lane.FDs()...)
+	}
+	if w.opts.Doorbell != nil {
+		fds = append(fds, w.opts.Doorbell.FD())
+	}
+	return fds
+}
+
+// Index is the worker's number.
+func (w *Worker) Index() int { return w.opts.Index }
+
+// Workers is how many workers there are.
+func (w *Worker) Workers() int { return w.regions.Geometry().Workers }
+
+// Now is the time of the present pass in nanoseconds.
+func (w *Worker) Now() uint64 { return w.now }
+
+// Metrics is the worker's counters. It may be called from anywhere; only the
+// worker's thread may count.
+func (w *Worker) Metrics() *metrics.Set { return &w.metrics }
+
+// Do has the worker's thread call f, soon, or never if the worker has ended.
+// It may be called from anywhere.
+func (w *Worker) Do(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return
+	}
+	w.calls = append(w.calls, f)
+	w.called.Store(true)
+	w.wake()
+}
+
+// end gives back what the worker holds of the system.
+func (w *Worker) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	w.poller.close()
+}
+
+// wake ends the worker's sleep. It may be called from anywhere.
+//
+//	caller                     worker
+//	publish                    asleep = 1
+//	full barrier               full barrier
+//	swap asleep with 0         look again
+func (w *Worker) wake() {
+	if w.regions.Wake(w.opts.Index) {
+		w.poller.wake()
+	}
+}
+
+// call makes the calls asked for by Do.
+func (w *Worker) call() {
+	if !w.called.Load() {
+		return
+	}
+	w.called.Store(false)
+	w.mu.Lock()
+	calls := w.calls
+	w.calls = nil
+	w.mu.Unlock()
+	for _, f := range calls {
+		f()
+	}
+}
