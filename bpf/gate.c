@@ -8,45 +8,17 @@
  *
  * Read from gate() at the end of this file upwards.
  */
-#include "parse.h"
-#include "checksum.h"
+#include "check.h"
 #include "cookie.h"
 #include "gate_maps.h"
+#include "order.h"
+#include "parse.h"
+#include "reply.h"
+#include "window.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
-#define READ_ONCE(x)	 (*(volatile typeof(x) *)&(x))
-#define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
-
-/*
- * Ordering against a worker on another CPU. x86 keeps loads in order and
- * stores in order, so only the compiler has to be held back; elsewhere an
- * atomic instruction that returns a value is a full barrier.
- */
-#ifdef __TARGET_ARCH_x86
-#define load_acquire(p)                            \
-	({                                         \
-		typeof(*(p)) __v = READ_ONCE(*(p)); \
-		barrier();                         \
-		__v;                               \
-	})
-#define store_release(p, v)          \
-	do {                         \
-		barrier();           \
-		WRITE_ONCE(*(p), v); \
-	} while (0)
-#else
-#define load_acquire(p)	    __sync_fetch_and_add(p, 0)
-#define store_release(p, v) ((void)__sync_lock_test_and_set(p, v))
-#endif
-
-#define RTT_MAX_US	60000000ULL
-#define REPLAY_JUMP_MAX (RCV_WINDOW * 64)
-
-/* Bounds that the verifier has to be reminded of. */
-#define L3_MAX		(ETH_HLEN + VLAN_MAX_DEPTH * 4)
-#define UDP_MAX		(L3_MAX + 60)
-#define PAYLOAD_MAX	(UDP_MAX + 8)
+#define RTT_MAX_US 60000000ULL
 
 /* What the gate knows of one packet while it decides. */
 struct packet {
@@ -55,191 +27,18 @@ struct packet {
 	__u32 ack;
 	__u32 window;
 	__u32 flags;
-	__u64 timestamp;	 /* the sender's, microseconds */
-	__u64 now;		 /* ns */
-	__u32 body;		 /* offset in the frame of what is left to read */
+	__u64 timestamp; /* the sender's, microseconds */
+	__u64 now;	 /* ns */
+	__u32 body;	 /* offset in the frame of what is left to read */
 	__u32 body_len;
-	__u32 worker;		 /* to steer to */
+	__u32 worker; /* to steer to */
 	/* Its acknowledgement block. */
 	__u32 delay;
-	__u64 echo;		 /* 0 where there is none */
+	__u64 echo; /* 0 where there is none */
 	__u32 sack_words;
 	__u32 pad;
 	__u64 sack[ACKB_WORDS_MAX];
 };
-
-/* A UDP payload to answer with, padded with zeros to whole words. */
-#define REPLY_WORDS ((ACK_MAX_LEN + 7) / 8)
-struct reply {
-	__u8 data[REPLY_WORDS * 8] __attribute__((aligned(8)));
-	__u32 len;
-};
-
-static __always_inline void put16(__u8 *p, __u16 v)
-{
-	p[0] = v >> 8;
-	p[1] = v;
-}
-
-static __always_inline void put32(__u8 *p, __u32 v)
-{
-	put16(p, v >> 16);
-	put16(p + 2, v);
-}
-
-static __always_inline void put64(__u8 *p, __u64 v)
-{
-	put32(p, v >> 32);
-	put32(p + 4, v);
-}
-
-static __always_inline __u32 get32(const __u8 *p)
-{
-	__be32 v;
-
-	__builtin_memcpy(&v, p, sizeof(v));
-	return bpf_ntohl(v);
-}
-
-static __always_inline __u64 get64(const __u8 *p)
-{
-	__be64 v;
-
-	__builtin_memcpy(&v, p, sizeof(v));
-	return bpf_be64_to_cpu(v);
-}
-
-/* Returns len bytes at offset off of the frame, or NULL. */
-static __always_inline __u8 *frame_bytes(struct xdp_md *ctx, __u32 off, __u32 len)
-{
-	void *p = (void *)(long)ctx->data;
-
-	if (off > PAYLOAD_MAX + MAX_DATAGRAM)
-		return NULL;
-	p += off;
-	barrier_var(p); /* one pointer, or its bounds are those of another */
-	if (p + len > (void *)(long)ctx->data_end)
-		return NULL;
-	return p;
-}
-
-/*
- * Whether 1 <= *len <= max, in a form from which the verifier of 6.1 learns
- * both bounds: it takes nothing from a comparison with zero for equality.
- */
-static __always_inline bool is_length(__u32 *len, __u32 max)
-{
-	__s64 n = *len;
-
-	if (n > max)
-		return false;
-	barrier_var(n);
-	if (n < 1)
-		return false;
-	*len = n;
-	return true;
-}
-
-/*
- * Global functions: the verifier checks each once, on its own, instead of on
- * every path that leads to it.
- */
-
-/* Whether the packet checksum of the UDP payload at off is right. */
-__noinline int checksum_valid(struct xdp_md *ctx, __u32 off, __u32 len)
-{
-	struct fletcher f = {};
-	__u8 *p, *start, *last;
-	void *end;
-
-	if (len < HDR_LEN || len > MAX_DATAGRAM)
-		return 0;
-	start = frame_bytes(ctx, off, HDR_LEN);
-	last = frame_bytes(ctx, off + len - 8, 8);
-	if (!start || !last)
-		return 0;
-	end = (void *)(long)ctx->data_end;
-	p = start;
-	for (__u32 i = 8; i <= MAX_DATAGRAM && i <= len; i += 8) {
-		if ((void *)p + 8 > end)
-			return 0;
-		fletcher_word(&f, *(__u64 *)p);
-		p += 8;
-	}
-	if (len % 8) {
-		/* The last bytes as one word, zeros behind them. */
-		fletcher_word(&f, *(__u64 *)last >> (64 - 8 * (len % 8)));
-		f.sum2 -= (8 - len % 8) * f.sum1;
-	}
-	fletcher_forget(&f, start[HDR_OFF_CSUM], len - HDR_OFF_CSUM);
-	fletcher_forget(&f, start[HDR_OFF_CSUM + 1], len - HDR_OFF_CSUM - 1);
-	return fletcher_result(&f) == get16(start + HDR_OFF_CSUM);
-}
-
-/* Whether len bytes at off are 1 to MSG_MAX well-framed messages. */
-__noinline int messages_valid(struct xdp_md *ctx, __u32 off, __u32 len)
-{
-	__u32 at = 0;
-
-	if (len > MAX_DATAGRAM || off > PAYLOAD_MAX + MAX_DATAGRAM)
-		return 0;
-	for (int i = 0; i < MSG_MAX; i++) {
-		__u8 *m;
-
-		if (at > MAX_DATAGRAM)
-			return 0;
-		m = frame_bytes(ctx, off + at, MSG_HDR_LEN);
-		if (!m || m[0] == 0 || m[0] >= MSG_TYPE_CONTROL)
-			return 0;
-		at += MSG_HDR_LEN + get16(m + MSG_OFF_LENGTH);
-		if (at >= len)
-			return at == len;
-	}
-	return 0;
-}
-
-#define SYN_MALFORMED (-1)
-
-/* Returns 1 if the options of a SYN ask for SACK, 0 if not, SYN_MALFORMED. */
-__noinline int syn_options(struct xdp_md *ctx, __u32 off, __u32 len)
-{
-	__u32 at = 0;
-	int sack = 0;
-	int last = 0;
-
-	if (len > MAX_DATAGRAM || off > PAYLOAD_MAX + MAX_DATAGRAM)
-		return SYN_MALFORMED;
-	for (int i = 0; i <= OPT_MAX; i++) {
-		__u8 *o;
-
-		if (at == len)
-			return sack;
-		if (at > MAX_DATAGRAM)
-			return SYN_MALFORMED;
-		o = frame_bytes(ctx, off + at, 1);
-		if (!o)
-			return SYN_MALFORMED;
-		if (o[0] == OPT_PAD)
-			return sack;
-		o = frame_bytes(ctx, off + at, 2);
-		if (!o || i == OPT_MAX)
-			return SYN_MALFORMED;
-		if (o[0] <= last || o[0] == OPT_COOKIE)
-			return SYN_MALFORMED;
-		last = o[0];
-		if (last == OPT_SACK) {
-			if (o[1] != 0)
-				return SYN_MALFORMED;
-			sack = 1;
-		}
-		if (last == OPT_MTU && o[1] != OPT_MTU_LEN)
-			return SYN_MALFORMED;
-		at += 2 + o[1];
-		if (at > len)
-			return SYN_MALFORMED;
-	}
-	return SYN_MALFORMED;
-}
 
 /* The cookie for in, made with secret number which. */
 __noinline __u64 cookie_for(struct cookie_input *in, __u32 which)
@@ -309,28 +108,19 @@ read_header(struct xdp_md *ctx, const struct config *cfg, struct packet *p)
 	return UNDECIDED;
 }
 
-static __always_inline void reply_header(struct reply *r, __u32 seq, __u32 ack,
-					 __u8 flags, __u16 window, __u64 now)
-{
-	put32(r->data + HDR_OFF_SEQ, seq);
-	put32(r->data + HDR_OFF_ACK, ack);
-	r->data[HDR_OFF_FLAGS] = flags;
-	put16(r->data + HDR_OFF_WINDOW, window);
-	put64(r->data + HDR_OFF_TSTAMP, now / 1000);
-	r->len = HDR_LEN;
-}
-
 static __always_inline void cookie_input_of(struct cookie_input *in,
-					    const struct packet *p, __u32 client_isn)
+					    const struct packet *p,
+					    __u32 client_isn)
 {
 	in->key = p->frame.key;
 	in->client_isn = bpf_htonl(client_isn);
 }
 
 /* A SYN is answered from the secret alone: nothing is kept for strangers. */
-static __always_inline enum gate_outcome
-answer_syn(struct xdp_md *ctx, const struct config *cfg, struct packet *p,
-	   struct reply *r)
+static __always_inline enum gate_outcome answer_syn(struct xdp_md *ctx,
+						    const struct config *cfg,
+						    struct packet *p,
+						    struct reply *r)
 {
 	struct cookie_input in;
 	__u32 at = HDR_LEN;
@@ -380,9 +170,10 @@ static __always_inline bool is_hello(struct xdp_md *ctx, const struct packet *p)
 	return b && b[0] == MSG_TYPE_HELLO;
 }
 
-static __always_inline enum gate_outcome
-check_hello(struct xdp_md *ctx, const struct config *cfg, struct packet *p,
-	    const struct session *s)
+static __always_inline enum gate_outcome check_hello(struct xdp_md *ctx,
+						     const struct config *cfg,
+						     struct packet *p,
+						     const struct session *s)
 {
 	struct cookie_input in;
 	__u64 cookie;
@@ -413,90 +204,6 @@ check_hello(struct xdp_md *ctx, const struct config *cfg, struct packet *p,
 	return OUTCOME_redirect_hello;
 }
 
-/*
- * The reliable receive window: every sequence below rcv_nxt is held, and of
- * those up to RCV_WINDOW beyond it the ones whose bit is set. Bits below
- * rcv_nxt are clear. reliability.ReceiveWindow is the same in Go.
- */
-enum place { PLACE_FRESH, PLACE_DUPLICATE, PLACE_OUTSIDE };
-
-static __always_inline enum place window_place(const struct session *s, __u32 seq)
-{
-	__u32 ahead = seq - s->rcv_nxt;
-
-	if (ahead < RCV_WINDOW) {
-		__u64 word = s->rcv_bits[(seq / 64) % RCV_WORDS];
-
-		return word >> (seq % 64) & 1 ? PLACE_DUPLICATE : PLACE_FRESH;
-	}
-	return -ahead <= RCV_WINDOW ? PLACE_DUPLICATE : PLACE_OUTSIDE;
-}
-
-static __always_inline __u32 trailing_ones(__u64 w)
-{
-	return w == ~0ULL ? 64 : __builtin_ctzll(~w);
-}
-
-static __always_inline void window_mark(struct session *s, __u32 seq)
-{
-	__u32 next = seq + 1;
-
-	if (seq != s->rcv_nxt) {
-		s->rcv_bits[(seq / 64) % RCV_WORDS] |= 1ULL << (seq % 64);
-		if ((__s32)(next - s->rcv_high) > 0)
-			s->rcv_high = next;
-		return;
-	}
-	if (s->rcv_high == seq) {
-		s->rcv_high = next;
-		s->rcv_nxt = next;
-		return;
-	}
-	/* A gap closed: step over what was held behind it, word by word. */
-	for (int i = 0; i <= RCV_WORDS; i++) {
-		__u64 *word = &s->rcv_bits[(next / 64) % RCV_WORDS];
-		__u32 shift = next % 64;
-		__u32 run = trailing_ones(*word >> shift);
-
-		if (run < 64)
-			*word &= ~(((1ULL << run) - 1) << shift);
-		else
-			*word = 0;
-		next += run;
-		if (run < 64 - shift)
-			break;
-	}
-	s->rcv_nxt = next;
-}
-
-/* What an acknowledgement says of the window, taken under the lock. */
-struct window_view {
-	__u32 rcv_nxt;
-	__u32 words;
-	__u64 sack[ACKB_WORDS_MAX];
-};
-
-static __always_inline void window_view(const struct session *s, struct window_view *v)
-{
-	__u32 from = s->rcv_nxt + 1;
-
-	v->rcv_nxt = s->rcv_nxt;
-	v->words = 0;
-	if (s->rcv_high == s->rcv_nxt)
-		return;
-	for (int i = 0; i < ACKB_WORDS_MAX; i++, from += 64) {
-		__u32 shift = from % 64;
-		__u64 bits = s->rcv_bits[(from / 64) % RCV_WORDS] >> shift;
-
-		if (shift)
-			bits |= s->rcv_bits[(from / 64 + 1) % RCV_WORDS]
-				<< (64 - shift);
-		v->sack[i] = bits;
-		if (bits)
-			v->words = i + 1;
-	}
-}
-
 /* How an acknowledgement number relates to what the worker sent. */
 enum ack_kind { ACK_FRESH, ACK_STALE, ACK_FORGED };
 
@@ -514,8 +221,8 @@ static __always_inline enum ack_kind ack_kind(const struct flow *f, __u32 ack)
  * Reads the acknowledgement block and steps over it. Bits for packets that
  * the worker did not send yet are as forged as such an ack number.
  */
-static __always_inline bool read_ack_block(struct xdp_md *ctx, const struct flow *f,
-					   struct packet *p)
+static __always_inline bool
+read_ack_block(struct xdp_md *ctx, const struct flow *f, struct packet *p)
 {
 	__u32 sent = READ_ONCE(f->snd_nxt) - p->ack; /* from ack on */
 	__u32 words;
@@ -638,8 +345,8 @@ static __always_inline void mark_dirty(const struct session *s)
 /* The commit ring between this CPU and one worker. */
 struct ring {
 	struct commit_ctl *ctl;
-	__u32 first;		 /* its first entry in fill, ready and slots */
-	__u32 free;		 /* slots that can be taken */
+	__u32 first; /* its first entry in fill, ready and slots */
+	__u32 free;  /* slots that can be taken */
 };
 
 static __always_inline bool find_ring(const struct config *cfg, __u32 worker,
@@ -660,15 +367,16 @@ static __always_inline bool find_ring(const struct config *cfg, __u32 worker,
 	return true;
 }
 
-static __always_inline void build_ack(const struct config *cfg,
-				      const struct session *s, const struct flow *f,
-				      const struct packet *p, const struct ring *ring,
-				      const struct window_view *v, struct reply *r)
+static __always_inline void
+build_ack(const struct config *cfg, const struct session *s,
+	  const struct flow *f, const struct packet *p, const struct ring *ring,
+	  const struct window_view *v, struct reply *r)
 {
 	__u32 window = ring->free < RCV_WINDOW ? ring->free : RCV_WINDOW;
 	__u8 *b = r->data + HDR_LEN;
 
-	reply_header(r, READ_ONCE(f->snd_nxt), v->rcv_nxt, FLAG_ACK, window, p->now);
+	reply_header(r, READ_ONCE(f->snd_nxt), v->rcv_nxt, FLAG_ACK, window,
+		     p->now);
 	if (!(s->features & FEATURE_SACK))
 		return;
 	b[0] = 1 + v->words;
@@ -681,10 +389,10 @@ static __always_inline void build_ack(const struct config *cfg,
 }
 
 /* Duplicates and keepalives: answered from what is already known. */
-static __always_inline void reacknowledge(const struct config *cfg, struct session *s,
-					  struct flow *f, struct packet *p,
-					  const struct ring *ring, enum ack_kind kind,
-					  bool duplicate, struct reply *r)
+static __always_inline void
+reacknowledge(const struct config *cfg, struct session *s, struct flow *f,
+	      struct packet *p, const struct ring *ring, enum ack_kind kind,
+	      bool duplicate, struct reply *r)
 {
 	struct window_view view = {};
 	bool changed;
@@ -724,8 +432,8 @@ static __always_inline void ring_doorbell(__u32 worker)
  */
 static __always_inline enum gate_outcome
 commit(struct xdp_md *ctx, const struct config *cfg, struct session *s,
-       struct flow *f, struct packet *p, struct ring *ring,
-       enum ack_kind kind, struct reply *r)
+       struct flow *f, struct packet *p, struct ring *ring, enum ack_kind kind,
+       struct reply *r)
 {
 	struct commit_ctl *ctl = ring->ctl;
 	__u32 mask = cfg->commit_slots - 1;
@@ -832,26 +540,6 @@ reliable(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 	return commit(ctx, cfg, s, f, p, &ring, kind, r);
 }
 
-/* The replay window of unreliable packets. Runs under the session's lock. */
-static __always_inline bool replay_fresh(struct session *s, __u32 seq)
-{
-	__s32 ahead = seq - s->replay_high;
-	__u32 behind = -ahead;
-
-	if (ahead > REPLAY_JUMP_MAX)
-		return false;
-	if (ahead > 0) {
-		s->replay_bits = ahead < REPLAY_WINDOW ? s->replay_bits << ahead : 0;
-		s->replay_bits |= 1;
-		s->replay_high = seq;
-		return true;
-	}
-	if (behind >= REPLAY_WINDOW || s->replay_bits >> behind & 1)
-		return false;
-	s->replay_bits |= 1ULL << behind;
-	return true;
-}
-
 static __always_inline enum gate_outcome
 unreliable(struct xdp_md *ctx, struct session *s, struct flow *f,
 	   struct packet *p, enum ack_kind kind)
@@ -875,7 +563,8 @@ unreliable(struct xdp_md *ctx, struct session *s, struct flow *f,
 		return OUTCOME_drop_replay;
 	if (p->body_len)
 		return OUTCOME_redirect_data;
-	return kind == ACK_FRESH ? OUTCOME_absorb_ack : OUTCOME_absorb_ack_stale;
+	return kind == ACK_FRESH ? OUTCOME_absorb_ack
+				 : OUTCOME_absorb_ack_stale;
 }
 
 static __always_inline enum gate_outcome
@@ -936,9 +625,10 @@ static __always_inline bool is_local(const struct packet *p)
 	return bpf_map_lookup_elem(&local_addrs, &addr);
 }
 
-static __always_inline enum gate_outcome
-classify(struct xdp_md *ctx, const struct config *cfg, struct packet *p,
-	 struct reply *r)
+static __always_inline enum gate_outcome classify(struct xdp_md *ctx,
+						  const struct config *cfg,
+						  struct packet *p,
+						  struct reply *r)
 {
 	enum gate_outcome out = parse_frame(ctx, &p->frame);
 	struct session *s;
@@ -965,152 +655,10 @@ classify(struct xdp_md *ctx, const struct config *cfg, struct packet *p,
 		else
 			out = OUTCOME_drop_no_session;
 	}
-	if (s && out >= OUTCOME_drop_udp_length && out <= OUTCOME_drop_ring_pressure)
+	if (s && out >= OUTCOME_drop_udp_length &&
+	    out <= OUTCOME_drop_ring_pressure)
 		__sync_fetch_and_add(&s->rejected, 1);
 	return out;
-}
-
-static __always_inline __u64 sum_words(const __u32 *words, int n)
-{
-	__u64 sum = 0;
-
-	for (int i = 0; i < n; i++)
-		sum += words[i];
-	return sum;
-}
-
-/*
- * Addresses swapped, everything the sender chose neutralised. IPv4 options
- * become no-operations, so that nothing moves.
- */
-static __always_inline bool answer_ip4(struct iphdr *ip, void *end, __u32 header,
-				       __u32 datagram)
-{
-	__be32 client = ip->saddr;
-	__u32 *option = (void *)(ip + 1);
-	__u64 sum;
-
-	ip->tos = 0;
-	ip->tot_len = bpf_htons(header + datagram);
-	ip->id = 0;
-	ip->frag_off = bpf_htons(IP_DF);
-	ip->ttl = 64;
-	ip->check = 0;
-	ip->saddr = ip->daddr;
-	ip->daddr = client;
-	sum = sum_words((void *)ip, sizeof(*ip) / 4);
-	for (__u32 i = sizeof(*ip); i < 60 && i < header; i += 4) {
-		if ((void *)(option + 1) > end)
-			return false;
-		*option++ = 0x01010101;
-		sum += 0x01010101;
-	}
-	ip->check = csum_fold(sum);
-	return true;
-}
-
-static __always_inline void answer_ip6(struct ipv6hdr *ip, __u32 datagram)
-{
-	struct in6_addr client = ip->saddr;
-
-	*(__be32 *)ip = bpf_htonl(0x60000000);
-	ip->payload_len = bpf_htons(datagram);
-	ip->hop_limit = 64;
-	ip->saddr = ip->daddr;
-	ip->daddr = client;
-}
-
-/* Closes the packet checksum and returns the payload's Internet checksum. */
-static __always_inline __u64 seal(struct reply *r)
-{
-	struct fletcher f = {};
-	__u32 len = r->len;
-
-	for (int i = 0; i < REPLY_WORDS; i++)
-		fletcher_word(&f, ((__u64 *)r->data)[i]);
-	/* The padding is zero, but it raised the weight of all before it. */
-	f.sum2 -= (sizeof(r->data) - len) * f.sum1;
-	put16(r->data + HDR_OFF_CSUM, fletcher_result(&f));
-	return sum_words((void *)r->data, REPLY_WORDS * 2);
-}
-
-/*
- * Turns the frame into its own answer. A frame that cannot grow gets the
- * shortest acknowledgement, which always fits. Returns whether it worked;
- * if not, the frame is half written.
- */
-static __always_inline bool answer(struct xdp_md *ctx, const struct packet *p,
-				   struct reply *r)
-{
-	const struct frame *fr = &p->frame;
-	__u32 frame_len = ctx->data_end - ctx->data;
-	__u32 l3 = fr->l3, udp_at = fr->udp;
-	void *data, *end;
-	__u8 mac[ETH_ALEN];
-	struct ethhdr *eth;
-	struct udphdr *udp;
-	__be16 client_port;
-	__u32 datagram, len;
-	__u64 sum;
-
-	if (bpf_xdp_adjust_tail(ctx, (int)(fr->payload + r->len - frame_len))) {
-		if (r->len <= HDR_LEN + 1)
-			return false;
-		__builtin_memset(r->data + HDR_LEN, 0, sizeof(r->data) - HDR_LEN);
-		r->len = HDR_LEN + 1;
-		if (bpf_xdp_adjust_tail(ctx, (int)(fr->payload + r->len - frame_len)))
-			return false;
-	}
-	sum = seal(r);
-	len = r->len;
-	datagram = sizeof(*udp) + len;
-
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	eth = data;
-	if ((void *)(eth + 1) > end)
-		return false;
-	__builtin_memcpy(mac, eth->h_source, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, eth->h_dest, ETH_ALEN);
-	__builtin_memcpy(eth->h_dest, mac, ETH_ALEN);
-
-	barrier_var(l3);
-	if (l3 > L3_MAX)
-		return false;
-	if (fr->ip6) {
-		struct ipv6hdr *ip = data + l3;
-
-		barrier_var(ip);
-		if ((void *)(ip + 1) > end)
-			return false;
-		answer_ip6(ip, datagram);
-		sum += sum_words((void *)&fr->key, 8);
-	} else {
-		struct iphdr *ip = data + l3;
-
-		barrier_var(ip);
-		if ((void *)(ip + 1) > end ||
-		    !answer_ip4(ip, end, udp_at - l3, datagram))
-			return false;
-		sum += (__u64)fr->key.client_addr[3] + fr->key.server_addr[3];
-	}
-
-	barrier_var(udp_at);
-	if (udp_at > UDP_MAX)
-		return false;
-	udp = data + udp_at;
-	barrier_var(udp);
-	if ((void *)(udp + 1) > end)
-		return false;
-	client_port = udp->source;
-	udp->source = udp->dest;
-	udp->dest = client_port;
-	udp->len = bpf_htons(datagram);
-	/* Pseudo header and header; the length is in both. */
-	sum += (__u64)udp->source + udp->dest + 2 * udp->len + bpf_htons(IPPROTO_UDP);
-	udp->check = csum_fold(sum) ?: 0xffff;
-	return is_length(&len, sizeof(r->data)) &&
-	       !bpf_xdp_store_bytes(ctx, fr->payload, r->data, len);
 }
 
 /* Hands the frame to its worker, or to the host stack if no socket is there. */
@@ -1127,7 +675,8 @@ static __always_inline enum gate_outcome steer(struct xdp_md *ctx,
 }
 
 #define GATE_OUTCOME_VERDICT(verdict, name) XDP_##verdict,
-static const __u8 verdicts[OUTCOME_MAX] = { GATE_OUTCOMES(GATE_OUTCOME_VERDICT) };
+static const __u8 verdicts[OUTCOME_MAX] = { GATE_OUTCOMES(
+	GATE_OUTCOME_VERDICT) };
 
 /* The one exit: counts the outcome and returns its verdict. */
 static __always_inline int leave(__u32 out)
@@ -1157,7 +706,7 @@ int gate(struct xdp_md *ctx)
 	out = classify(ctx, cfg, &p, &r);
 	switch (verdicts[out]) {
 	case XDP_TX:
-		if (!answer(ctx, &p, &r))
+		if (!answer(ctx, &p.frame, &r))
 			out = OUTCOME_aborted_reply;
 		break;
 	case XDP_REDIRECT:

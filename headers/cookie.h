@@ -18,22 +18,22 @@ _Static_assert(sizeof(struct cookie_input) == 40, "five SipHash words");
 
 #define ROTL64(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
 
-#define SIP_ROUND                        \
-	do {                             \
-		v0 += v1;                \
-		v1 = ROTL64(v1, 13);     \
-		v1 ^= v0;                \
-		v0 = ROTL64(v0, 32);     \
-		v2 += v3;                \
-		v3 = ROTL64(v3, 16);     \
-		v3 ^= v2;                \
-		v0 += v3;                \
-		v3 = ROTL64(v3, 21);     \
-		v3 ^= v0;                \
-		v2 += v1;                \
-		v1 = ROTL64(v1, 17);     \
-		v1 ^= v2;                \
-		v2 = ROTL64(v2, 32);     \
+#define SIP_ROUND                    \
+	do {                         \
+		v0 += v1;            \
+		v1 = ROTL64(v1, 13); \
+		v1 ^= v0;            \
+		v0 = ROTL64(v0, 32); \
+		v2 += v3;            \
+		v3 = ROTL64(v3, 16); \
+		v3 ^= v2;            \
+		v0 += v3;            \
+		v3 = ROTL64(v3, 21); \
+		v3 ^= v0;            \
+		v2 += v1;            \
+		v1 = ROTL64(v1, 17); \
+		v1 ^= v2;            \
+		v2 = ROTL64(v2, 32); \
 	} while (0)
 
 static __always_inline __u64 siphash(const struct cookie_key *k,
@@ -64,7 +64,8 @@ static __always_inline __u64 siphash(const struct cookie_key *k,
 }
 
 /* The lowest bit tells which of the two secrets made the cookie. */
-static __always_inline __u64 cookie_make(const struct cookie_key *k, __u32 which,
+static __always_inline __u64 cookie_make(const struct cookie_key *k,
+					 __u32 which,
 					 const struct cookie_input *in)
 {
 	return (siphash(k, in) & ~1ULL) | (which & 1);

@@ -55,7 +55,7 @@ struct {
 	__type(value, struct flow);
 } flows SEC(".maps");
 
-/* Bit slot % 64 of entry slot / 64: the flow changed since the worker looked. */
+/* Bit slot % 64 of entry slot / 64: the flow changed, the worker not looked. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

@@ -16,14 +16,14 @@
 #include "proto.h"
 #include "stats.h"
 
-#define SCHEMA_VERSION	1
+#define SCHEMA_VERSION 1
 
-#define CACHE_LINE	64
-#define MAX_PORTS	4
-#define MAX_QUEUES	64
-#define MAX_WORKERS	64
+#define CACHE_LINE  64
+#define MAX_PORTS   4
+#define MAX_QUEUES  64
+#define MAX_WORKERS 64
 
-#define FEATURE_SACK	0x01
+#define FEATURE_SACK 0x01
 
 #define PROFILE_STANDARD 1
 
@@ -36,13 +36,13 @@ struct listen_port {
 /* The one entry of map config. Written by the daemon only. */
 struct config {
 	__u32 schema_version;
-	__u32 workers;		 /* sessions are spread over this many */
-	__u32 cpus;		 /* commit rings per worker */
-	__u32 commit_slots;	 /* per ring, a power of two */
+	__u32 workers;	    /* sessions are spread over this many */
+	__u32 cpus;	    /* commit rings per worker */
+	__u32 commit_slots; /* per ring, a power of two */
 	__u32 max_sessions;
-	__u32 max_datagram;	 /* largest UDP payload accepted */
-	__u32 features;		 /* FEATURE_* offered in SYN|ACK */
-	__u32 cookie_current;	 /* index into cookie_keys of the newest secret */
+	__u32 max_datagram;   /* largest UDP payload accepted */
+	__u32 features;	      /* FEATURE_* offered in SYN|ACK */
+	__u32 cookie_current; /* index into cookie_keys of the newest secret */
 	struct listen_port ports[MAX_PORTS];
 };
 
@@ -68,26 +68,26 @@ struct local_addr {
 /* Created and deleted by the owning worker, changed by XDP under the lock. */
 struct session {
 	struct bpf_spin_lock lock;
-	__u32 slot;		 /* index into flows, owned by this session */
-	__u64 id;		 /* never reused */
+	__u32 slot; /* index into flows, owned by this session */
+	__u64 id;   /* never reused */
 	__u32 worker;
-	__u32 features;		 /* FEATURE_* agreed */
-	__u32 client_isn;	 /* sequence of the client's SYN */
-	__u32 rcv_nxt;		 /* next reliable sequence expected */
-	__u32 rcv_high;		 /* one past the highest reliable sequence held */
-	__u32 replay_high;	 /* highest unreliable sequence seen */
-	__u64 replay_bits;	 /* bit i: replay_high - i was seen */
-	__u64 rcv_bits[RCV_WORDS]; /* bit (sequence % RCV_WINDOW): held beyond rcv_nxt */
-	__u64 packets;		 /* accepted from the client */
-	__u64 bytes;		 /* their UDP payload */
-	__u64 committed;	 /* reliable packets */
+	__u32 features;	   /* FEATURE_* agreed */
+	__u32 client_isn;  /* sequence of the client's SYN */
+	__u32 rcv_nxt;	   /* next reliable sequence expected */
+	__u32 rcv_high;	   /* one past the highest reliable sequence held */
+	__u32 replay_high; /* highest unreliable sequence seen */
+	__u64 replay_bits; /* bit i: replay_high - i was seen */
+	__u64 rcv_bits[RCV_WORDS]; /* bit sequence % RCV_WINDOW: held */
+	__u64 packets;		   /* accepted from the client */
+	__u64 bytes;		   /* their UDP payload */
+	__u64 committed;	   /* reliable packets */
 	__u64 duplicates;
-	__u64 rejected;		 /* belonging to the session, but dropped */
+	__u64 rejected; /* belonging to the session, but dropped */
 };
 
 /* Flow states, in worker.state. */
-#define FLOW_FREE	0
-#define FLOW_OPEN	1
+#define FLOW_FREE 0
+#define FLOW_OPEN 1
 
 /*
  * What the two sides tell one another about a session's server-to-client
@@ -97,25 +97,26 @@ struct session {
 struct flow {
 	/* Written by XDP. */
 	__u32 version;
-	__u32 ack;		 /* next sequence the client expects */
-	__u16 window;		 /* what it advertised, packets beyond ack */
+	__u32 ack;    /* next sequence the client expects */
+	__u16 window; /* what it advertised, packets beyond ack */
 	__u16 sack_words;
-	__u32 rtt_us;		 /* newest sample, 0 before the first */
-	__u32 rtt_count;	 /* samples taken */
+	__u32 rtt_us;	 /* newest sample, 0 before the first */
+	__u32 rtt_count; /* samples taken */
 	__u32 pad0;
-	__u64 last_seen;	 /* ns, CLOCK_MONOTONIC */
-	__u64 sack[ACKB_WORDS_MAX]; /* bit i of word w: ack + 1 + 64 w + i arrived */
-	__u64 pad1[8];		 /* a second line, against adjacent-line prefetch */
+	__u64 last_seen; /* ns, CLOCK_MONOTONIC */
+	__u64 sack
+		[ACKB_WORDS_MAX]; /* bit i of word w: ack + 1 + 64 w + i arrived */
+	__u64 pad1[8]; /* a second line, against adjacent-line prefetch */
 
 	/* Written by the owning worker. */
-	__u64 id;		 /* of the session */
-	__u32 snd_nxt;		 /* next reliable sequence it will send */
-	__u32 state;		 /* FLOW_* */
+	__u64 id;      /* of the session */
+	__u32 snd_nxt; /* next reliable sequence it will send */
+	__u32 state;   /* FLOW_* */
 	__u32 client_isn;
 	__u32 server_isn;
 	struct session_key key;
 	__u32 pad2;
-	__u64 opened;		 /* ns, CLOCK_MONOTONIC */
+	__u64 opened; /* ns, CLOCK_MONOTONIC */
 	__u64 pad3[7];
 };
 
@@ -123,8 +124,8 @@ _Static_assert(sizeof(struct session_key) == 36, "session_key");
 _Static_assert(sizeof(struct flow) == 256, "flow: two halves of 128 bytes");
 
 /* Commit slot states. */
-#define SLOT_FREE	0
-#define SLOT_COMMITTED	1
+#define SLOT_FREE      0
+#define SLOT_COMMITTED 1
 
 /*
  * One reliable packet, from its acknowledgement until the handler had it.
@@ -132,15 +133,15 @@ _Static_assert(sizeof(struct flow) == 256, "flow: two halves of 128 bytes");
  * every message in it was handed over.
  */
 struct commit_slot {
-	__u64 received;		 /* ns, CLOCK_MONOTONIC */
+	__u64 received; /* ns, CLOCK_MONOTONIC */
 	__u64 session_id;
 	__u32 session_slot;
 	__u32 sequence;
-	__u64 timestamp;	 /* of the client, microseconds */
-	__u16 length;		 /* of data in use */
-	__u8 flags;		 /* of the packet */
+	__u64 timestamp; /* of the client, microseconds */
+	__u16 length;	 /* of data in use */
+	__u8 flags;	 /* of the packet */
 	__u8 pad0;
-	__u32 state;		 /* SLOT_* */
+	__u32 state; /* SLOT_* */
 	__u64 pad1[3];
 	__u8 data[MAX_DATAGRAM]; /* body behind the acknowledgement block */
 	__u8 pad2[16];
@@ -156,12 +157,12 @@ _Static_assert(sizeof(struct commit_slot) == 1280, "commit_slot");
  */
 struct commit_ctl {
 	/* Written by XDP. */
-	__u64 ready_head;	 /* published slots */
-	__u64 fill_tail;	 /* slots taken */
+	__u64 ready_head; /* published slots */
+	__u64 fill_tail;  /* slots taken */
 	__u64 pad0[6];
 	/* Written by the worker. */
-	__u64 fill_head;	 /* slots offered */
-	__u64 ready_tail;	 /* slots picked up */
+	__u64 fill_head;  /* slots offered */
+	__u64 ready_tail; /* slots picked up */
 	__u64 pad1[6];
 };
 
@@ -169,7 +170,7 @@ _Static_assert(sizeof(struct commit_ctl) == 128, "commit_ctl");
 
 /* Per worker: asleep is 1 while it waits for a doorbell. */
 struct worker_ctl {
-	__u32 asleep;		 /* set by the worker, cleared by whoever rings */
+	__u32 asleep; /* set by the worker, cleared by whoever rings */
 	__u32 pad0;
 	__u64 pad1[7];
 };

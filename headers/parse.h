@@ -17,28 +17,17 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "bytes.h"
 #include "maps.h"
 
-#define VLAN_MAX_DEPTH	2
-#define IP_MF		0x2000
-#define IP_DF		0x4000
-#define IP_OFFSET	0x1fff
+#define IP_MF	  0x2000
+#define IP_DF	  0x4000
+#define IP_OFFSET 0x1fff
 
 struct vlan_tag {
 	__be16 tci;
 	__be16 proto;
 };
-
-/*
- * Big-endian loads byte by byte: before 6.6 the verifier forgets the bounds of
- * a value that a byte swap went over.
- */
-static __always_inline __u16 get16(const void *p)
-{
-	const __u8 *b = p;
-
-	return (__u16)b[0] << 8 | b[1];
-}
 
 struct cursor {
 	void *pos;
@@ -58,14 +47,14 @@ static __always_inline void *take(struct cursor *c, __u32 n)
 
 /* A UDP datagram inside a frame. Offsets count from the start of the frame. */
 struct frame {
-	struct session_key key;	 /* the sender taken for the client */
+	struct session_key key; /* the sender taken for the client */
 	__u32 l3;
 	__u32 udp;
 	__u32 payload;
-	__u32 payload_len;	 /* valid once the UDP length was */
+	__u32 payload_len; /* valid once the UDP length was */
 	bool ip6;
-	bool to_group;		 /* multicast or broadcast at either layer */
-	bool length_agrees;	 /* UDP length equals the IP payload's */
+	bool to_group;	    /* multicast or broadcast at either layer */
+	bool length_agrees; /* UDP length equals the IP payload's */
 };
 
 /* No outcome yet: go on. */
@@ -155,8 +144,8 @@ parse_ip6(struct cursor *c, struct frame *f, __u32 *ip_payload)
 }
 
 /* Fills f, which the caller zeroed. Returns UNDECIDED for any UDP datagram. */
-static __always_inline enum gate_outcome
-parse_frame(struct xdp_md *ctx, struct frame *f)
+static __always_inline enum gate_outcome parse_frame(struct xdp_md *ctx,
+						     struct frame *f)
 {
 	struct cursor c = { .pos = (void *)(long)ctx->data,
 			    .end = (void *)(long)ctx->data_end };

@@ -8,38 +8,38 @@
 #ifndef XRUDP_PROTO_H
 #define XRUDP_PROTO_H
 
-#define HDR_LEN		 21   /* packet header */
-#define HDR_OFF_SEQ	 0    /* u32 */
-#define HDR_OFF_ACK	 4    /* u32 */
-#define HDR_OFF_FLAGS	 8    /* u8 */
-#define HDR_OFF_WINDOW	 9    /* u16 */
-#define HDR_OFF_CSUM	 11   /* u16 */
-#define HDR_OFF_TSTAMP	 13   /* u64, microseconds of the sender's clock */
+#define HDR_LEN	       21 /* packet header */
+#define HDR_OFF_SEQ    0  /* u32 */
+#define HDR_OFF_ACK    4  /* u32 */
+#define HDR_OFF_FLAGS  8  /* u8 */
+#define HDR_OFF_WINDOW 9  /* u16 */
+#define HDR_OFF_CSUM   11 /* u16 */
+#define HDR_OFF_TSTAMP 13 /* u64, microseconds of the sender's clock */
 
-#define FLAG_SYN	 0x01
-#define FLAG_ACK	 0x02
-#define FLAG_FIN	 0x04
-#define FLAG_RST	 0x08
-#define FLAG_PSH	 0x10 /* reliable */
-#define FLAG_URG	 0x20
-#define FLAG_ECE	 0x40
-#define FLAG_CWR	 0x80
+#define FLAG_SYN 0x01
+#define FLAG_ACK 0x02
+#define FLAG_FIN 0x04
+#define FLAG_RST 0x08
+#define FLAG_PSH 0x10 /* reliable */
+#define FLAG_URG 0x20
+#define FLAG_ECE 0x40
+#define FLAG_CWR 0x80
 
 /* Largest UDP payload before path-MTU discovery, and smallest SYN. */
-#define MAX_DATAGRAM	 1200
-#define SYN_MIN_LEN	 64
+#define MAX_DATAGRAM 1200
+#define SYN_MIN_LEN  64
 
 /* Options of SYN, SYN|ACK and HELLO: kind u8, length u8 of the value, value. */
-#define OPT_PAD		 0    /* ends the list; every following byte is zero */
-#define OPT_COOKIE	 1    /* 8 bytes */
-#define OPT_SACK	 2    /* 0 bytes */
-#define OPT_MTU		 3    /* u16, largest UDP payload the sender accepts */
-#define OPT_COOKIE_LEN	 8
-#define OPT_MTU_LEN	 2
-#define OPT_MAX		 8    /* options in one list, the pad excluded */
+#define OPT_PAD	       0 /* ends the list; every following byte is zero */
+#define OPT_COOKIE     1 /* 8 bytes */
+#define OPT_SACK       2 /* 0 bytes */
+#define OPT_MTU	       3 /* u16, largest UDP payload the sender accepts */
+#define OPT_COOKIE_LEN 8
+#define OPT_MTU_LEN    2
+#define OPT_MAX	       8 /* options in one list, the pad excluded */
 
 /* SYN|ACK: header, COOKIE, SACK where asked for, MTU. */
-#define SYNACK_MAX_LEN	 (HDR_LEN + 2 + OPT_COOKIE_LEN + 2 + 2 + OPT_MTU_LEN)
+#define SYNACK_MAX_LEN (HDR_LEN + 2 + OPT_COOKIE_LEN + 2 + 2 + OPT_MTU_LEN)
 
 /* Messages: type u8, channel u8, id u16, length u16, payload. */
 #define MSG_HDR_LEN	 6
@@ -53,17 +53,17 @@
  * negotiated SACK, except HELLO and RST: words u8; where it is not zero, echo
  * u64, delay u32 and words - 1 bitmap words of 64 bits.
  */
-#define ACKB_FIXED_LEN	 13
-#define ACKB_WORDS_MAX	 4
-#define ACKB_MAX_LEN	 (ACKB_FIXED_LEN + 8 * ACKB_WORDS_MAX)
+#define ACKB_FIXED_LEN 13
+#define ACKB_WORDS_MAX 4
+#define ACKB_MAX_LEN   (ACKB_FIXED_LEN + 8 * ACKB_WORDS_MAX)
 
-#define ACK_MAX_LEN	 (HDR_LEN + ACKB_MAX_LEN)
+#define ACK_MAX_LEN (HDR_LEN + ACKB_MAX_LEN)
 
 /* Reliable receive window in packets: a power of two. */
-#define RCV_WINDOW	 1024
-#define RCV_WORDS	 (RCV_WINDOW / 64)
+#define RCV_WINDOW 1024
+#define RCV_WORDS  (RCV_WINDOW / 64)
 
 /* Replay window of the unreliable sequence space, packets. */
-#define REPLAY_WINDOW	 64
+#define REPLAY_WINDOW 64
 
 #endif

@@ -8,6 +8,7 @@
 #ifndef XRUDP_STATS_H
 #define XRUDP_STATS_H
 
+/* clang-format off */
 #define GATE_OUTCOMES(X)                                                       \
 	/* Not ours: untouched. */                                             \
 	X(PASS, pass_not_ip)	     /* neither IPv4 nor IPv6, or truncated */ \
@@ -54,11 +55,11 @@
 	X(PASS, pass_reset)                                                    \
 	/* Failure after the first write to the frame. */                      \
 	X(ABORTED, aborted_reply)
+/* clang-format on */
 
 #define GATE_OUTCOME_ENUM(verdict, name) OUTCOME_##name,
 enum gate_outcome {
-	GATE_OUTCOMES(GATE_OUTCOME_ENUM)
-	OUTCOME_MAX,
+	GATE_OUTCOMES(GATE_OUTCOME_ENUM) OUTCOME_MAX,
 };
 
 #define GATE_OUTCOME_FIELD(verdict, name) __u64 name;

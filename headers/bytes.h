@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
+/*
+ * Bytes of a frame, in ways that the verifier follows back to 6.1.
+ */
+#ifndef XRUDP_BYTES_H
+#define XRUDP_BYTES_H
+
+#include <stdbool.h>
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "proto.h"
+
+#define VLAN_MAX_DEPTH 2
+
+/* Bounds that the verifier has to be reminded of. */
+#define L3_MAX	    (ETH_HLEN + VLAN_MAX_DEPTH * 4)
+#define UDP_MAX	    (L3_MAX + 60)
+#define PAYLOAD_MAX (UDP_MAX + 8)
+
+/*
+ * Big-endian loads byte by byte: before 6.6 the verifier forgets the bounds of
+ * a value that a byte swap went over.
+ */
+static __always_inline __u16 get16(const void *p)
+{
+	const __u8 *b = p;
+
+	return (__u16)b[0] << 8 | b[1];
+}
+
+static __always_inline void put16(__u8 *p, __u16 v)
+{
+	p[0] = v >> 8;
+	p[1] = v;
+}
+
+static __always_inline void put32(__u8 *p, __u32 v)
+{
+	put16(p, v >> 16);
+	put16(p + 2, v);
+}
+
+static __always_inline void put64(__u8 *p, __u64 v)
+{
+	put32(p, v >> 32);
+	put32(p + 4, v);
+}
+
+static __always_inline __u32 get32(const __u8 *p)
+{
+	__be32 v;
+
+	__builtin_memcpy(&v, p, sizeof(v));
+	return bpf_ntohl(v);
+}
+
+static __always_inline __u64 get64(const __u8 *p)
+{
+	__be64 v;
+
+	__builtin_memcpy(&v, p, sizeof(v));
+	return bpf_be64_to_cpu(v);
+}
+
+/* Returns len bytes at offset off of the frame, or NULL. */
+static __always_inline __u8 *frame_bytes(struct xdp_md *ctx, __u32 off,
+					 __u32 len)
+{
+	void *p = (void *)(long)ctx->data;
+
+	if (off > PAYLOAD_MAX + MAX_DATAGRAM)
+		return NULL;
+	p += off;
+	barrier_var(p); /* one pointer, or its bounds are those of another */
+	if (p + len > (void *)(long)ctx->data_end)
+		return NULL;
+	return p;
+}
+
+/*
+ * Whether 1 <= *len <= max, in a form from which the verifier of 6.1 learns
+ * both bounds: it takes nothing from a comparison with zero for equality.
+ */
+static __always_inline bool is_length(__u32 *len, __u32 max)
+{
+	__s64 n = *len;
+
+	if (n > max)
+		return false;
+	barrier_var(n);
+	if (n < 1)
+		return false;
+	*len = n;
+	return true;
+}
+
+#endif

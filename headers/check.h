@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
+/*
+ * What can be judged of a packet by its bytes alone. These are global
+ * functions: the verifier checks each once, not on every path to it.
+ */
+#ifndef XRUDP_CHECK_H
+#define XRUDP_CHECK_H
+
+#include "bytes.h"
+#include "checksum.h"
+
+/* Whether the packet checksum of the UDP payload at off is right. */
+__noinline int checksum_valid(struct xdp_md *ctx, __u32 off, __u32 len)
+{
+	struct fletcher f = {};
+	__u8 *p, *start, *last;
+	void *end;
+
+	if (len < HDR_LEN || len > MAX_DATAGRAM)
+		return 0;
+	start = frame_bytes(ctx, off, HDR_LEN);
+	last = frame_bytes(ctx, off + len - 8, 8);
+	if (!start || !last)
+		return 0;
+	end = (void *)(long)ctx->data_end;
+	p = start;
+	for (__u32 i = 8; i <= MAX_DATAGRAM && i <= len; i += 8) {
+		if ((void *)p + 8 > end)
+			return 0;
+		fletcher_word(&f, *(__u64 *)p);
+		p += 8;
+	}
+	if (len % 8) {
+		/* The last bytes as one word, zeros behind them. */
+		fletcher_word(&f, *(__u64 *)last >> (64 - 8 * (len % 8)));
+		f.sum2 -= (8 - len % 8) * f.sum1;
+	}
+	fletcher_forget(&f, start[HDR_OFF_CSUM], len - HDR_OFF_CSUM);
+	fletcher_forget(&f, start[HDR_OFF_CSUM + 1], len - HDR_OFF_CSUM - 1);
+	return fletcher_result(&f) == get16(start + HDR_OFF_CSUM);
+}
+
+/* Whether len bytes at off are 1 to MSG_MAX well-framed messages. */
+__noinline int messages_valid(struct xdp_md *ctx, __u32 off, __u32 len)
+{
+	__u32 at = 0;
+
+	if (len > MAX_DATAGRAM || off > PAYLOAD_MAX + MAX_DATAGRAM)
+		return 0;
+	for (int i = 0; i < MSG_MAX; i++) {
+		__u8 *m;
+
+		if (at > MAX_DATAGRAM)
+			return 0;
+		m = frame_bytes(ctx, off + at, MSG_HDR_LEN);
+		if (!m || m[0] == 0 || m[0] >= MSG_TYPE_CONTROL)
+			return 0;
+		at += MSG_HDR_LEN + get16(m + MSG_OFF_LENGTH);
+		if (at >= len)
+			return at == len;
+	}
+	return 0;
+}
+
+#define SYN_MALFORMED (-1)
+
+/* Returns 1 if the options of a SYN ask for SACK, 0 if not, SYN_MALFORMED. */
+__noinline int syn_options(struct xdp_md *ctx, __u32 off, __u32 len)
+{
+	__u32 at = 0;
+	int sack = 0;
+	int last = 0;
+
+	if (len > MAX_DATAGRAM || off > PAYLOAD_MAX + MAX_DATAGRAM)
+		return SYN_MALFORMED;
+	for (int i = 0; i <= OPT_MAX; i++) {
+		__u8 *o;
+
+		if (at == len)
+			return sack;
+		if (at > MAX_DATAGRAM)
+			return SYN_MALFORMED;
+		o = frame_bytes(ctx, off + at, 1);
+		if (!o)
+			return SYN_MALFORMED;
+		if (o[0] == OPT_PAD)
+			return sack;
+		o = frame_bytes(ctx, off + at, 2);
+		if (!o || i == OPT_MAX)
+			return SYN_MALFORMED;
+		if (o[0] <= last || o[0] == OPT_COOKIE)
+			return SYN_MALFORMED;
+		last = o[0];
+		if (last == OPT_SACK) {
+			if (o[1] != 0)
+				return SYN_MALFORMED;
+			sack = 1;
+		}
+		if (last == OPT_MTU && o[1] != OPT_MTU_LEN)
+			return SYN_MALFORMED;
+		at += 2 + o[1];
+		if (at > len)
+			return SYN_MALFORMED;
+	}
+	return SYN_MALFORMED;
+}
+
+#endif

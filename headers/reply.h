@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
+/*
+ * The answer to a packet, written over the frame that it came in.
+ */
+#ifndef XRUDP_REPLY_H
+#define XRUDP_REPLY_H
+
+#include "bytes.h"
+#include "checksum.h"
+#include "parse.h"
+
+/* A UDP payload to answer with, padded with zeros to whole words. */
+#define REPLY_WORDS ((ACK_MAX_LEN + 7) / 8)
+struct reply {
+	__u8 data[REPLY_WORDS * 8] __attribute__((aligned(8)));
+	__u32 len;
+};
+
+static __always_inline void reply_header(struct reply *r, __u32 seq, __u32 ack,
+					 __u8 flags, __u16 window, __u64 now)
+{
+	put32(r->data + HDR_OFF_SEQ, seq);
+	put32(r->data + HDR_OFF_ACK, ack);
+	r->data[HDR_OFF_FLAGS] = flags;
+	put16(r->data + HDR_OFF_WINDOW, window);
+	put64(r->data + HDR_OFF_TSTAMP, now / 1000);
+	r->len = HDR_LEN;
+}
+
+static __always_inline __u64 sum_words(const __u32 *words, int n)
+{
+	__u64 sum = 0;
+
+	for (int i = 0; i < n; i++)
+		sum += words[i];
+	return sum;
+}
+
+/*
+ * Addresses swapped, everything the sender chose neutralised. IPv4 options
+ * become no-operations, so that nothing moves.
+ */
+static __always_inline bool answer_ip4(struct iphdr *ip, void *end,
+				       __u32 header, __u32 datagram)
+{
+	__be32 client = ip->saddr;
+	__u32 *option = (void *)(ip + 1);
+	__u64 sum;
+
+	ip->tos = 0;
+	ip->tot_len = bpf_htons(header + datagram);
+	ip->id = 0;
+	ip->frag_off = bpf_htons(IP_DF);
+	ip->ttl = 64;
+	ip->check = 0;
+	ip->saddr = ip->daddr;
+	ip->daddr = client;
+	sum = sum_words((void *)ip, sizeof(*ip) / 4);
+	for (__u32 i = sizeof(*ip); i < 60 && i < header; i += 4) {
+		if ((void *)(option + 1) > end)
+			return false;
+		*option++ = 0x01010101;
+		sum += 0x01010101;
+	}
+	ip->check = csum_fold(sum);
+	return true;
+}
+
+static __always_inline void answer_ip6(struct ipv6hdr *ip, __u32 datagram)
+{
+	struct in6_addr client = ip->saddr;
+
+	*(__be32 *)ip = bpf_htonl(0x60000000);
+	ip->payload_len = bpf_htons(datagram);
+	ip->hop_limit = 64;
+	ip->saddr = ip->daddr;
+	ip->daddr = client;
+}
+
+/* Closes the packet checksum and returns the payload's Internet checksum. */
+static __always_inline __u64 seal(struct reply *r)
+{
+	struct fletcher f = {};
+	__u32 len = r->len;
+
+	for (int i = 0; i < REPLY_WORDS; i++)
+		fletcher_word(&f, ((__u64 *)r->data)[i]);
+	/* The padding is zero, but it raised the weight of all before it. */
+	f.sum2 -= (sizeof(r->data) - len) * f.sum1;
+	put16(r->data + HDR_OFF_CSUM, fletcher_result(&f));
+	return sum_words((void *)r->data, REPLY_WORDS * 2);
+}
+
+/*
+ * Turns the frame into its own answer. A frame that cannot grow gets the
+ * shortest acknowledgement, which always fits. Returns whether it worked;
+ * if not, the frame is half written.
+ */
+static __always_inline bool answer(struct xdp_md *ctx, const struct frame *fr,
+				   struct reply *r)
+{
+	__u32 frame_len = ctx->data_end - ctx->data;
+	__u32 l3 = fr->l3, udp_at = fr->udp;
+	void *data, *end;
+	__u8 mac[ETH_ALEN];
+	struct ethhdr *eth;
+	struct udphdr *udp;
+	__be16 client_port;
+	__u32 datagram, len;
+	__u64 sum;
+
+	if (bpf_xdp_adjust_tail(ctx, (int)(fr->payload + r->len - frame_len))) {
+		if (r->len <= HDR_LEN + 1)
+			return false;
+		__builtin_memset(r->data + HDR_LEN, 0,
+				 sizeof(r->data) - HDR_LEN);
+		r->len = HDR_LEN + 1;
+		if (bpf_xdp_adjust_tail(
+			    ctx, (int)(fr->payload + r->len - frame_len)))
+			return false;
+	}
+	sum = seal(r);
+	len = r->len;
+	datagram = sizeof(*udp) + len;
+
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	eth = data;
+	if ((void *)(eth + 1) > end)
+		return false;
+	__builtin_memcpy(mac, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, mac, ETH_ALEN);
+
+	barrier_var(l3);
+	if (l3 > L3_MAX)
+		return false;
+	if (fr->ip6) {
+		struct ipv6hdr *ip = data + l3;
+
+		barrier_var(ip);
+		if ((void *)(ip + 1) > end)
+			return false;
+		answer_ip6(ip, datagram);
+		sum += sum_words((void *)&fr->key, 8);
+	} else {
+		struct iphdr *ip = data + l3;
+
+		barrier_var(ip);
+		if ((void *)(ip + 1) > end ||
+		    !answer_ip4(ip, end, udp_at - l3, datagram))
+			return false;
+		sum += (__u64)fr->key.client_addr[3] + fr->key.server_addr[3];
+	}
+
+	barrier_var(udp_at);
+	if (udp_at > UDP_MAX)
+		return false;
+	udp = data + udp_at;
+	barrier_var(udp);
+	if ((void *)(udp + 1) > end)
+		return false;
+	client_port = udp->source;
+	udp->source = udp->dest;
+	udp->dest = client_port;
+	udp->len = bpf_htons(datagram);
+	/* Pseudo header and header; the length is in both. */
+	sum += (__u64)udp->source + udp->dest + 2 * udp->len +
+	       bpf_htons(IPPROTO_UDP);
+	udp->check = csum_fold(sum) ?: 0xffff;
+	return is_length(&len, sizeof(r->data)) &&
+	       !bpf_xdp_store_bytes(ctx, fr->payload, r->data, len);
+}
+
+#endif
