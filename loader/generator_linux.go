@@ -71,6 +71,9 @@ type Generator struct {
 	data    []byte
 }
 
+// generatorSession is struct gen_session.
+type generatorSession struct{ Next, Acked uint32 }
+
 // GeneratorCounts are running totals.
 type GeneratorCounts struct {
 	Sent    uint64 // frames
@@ -111,11 +114,9 @@ func (g *Generator) load() error {
 	if err := g.objects.GenTemplates.Put(uint32(0), template); err != nil {
 		return fmt.Errorf("store template: %w", err)
 	}
-	var session [8]byte
-	binary.NativeEndian.PutUint32(session[:], g.opts.Sequence)
-	binary.NativeEndian.PutUint32(session[4:], g.opts.Sequence)
 	for i := range uint32(g.opts.Sessions) {
-		if err := g.objects.GenSessions.Put(i, session[:]); err != nil {
+		session := generatorSession{Next: g.opts.Sequence, Acked: g.opts.Sequence}
+		if err := g.objects.GenSessions.Put(i, session); err != nil {
 			return fmt.Errorf("store session: %w", err)
 		}
 	}
@@ -174,9 +175,12 @@ func attachGenerator(prog *ebpf.Program, ifindex int, name string) (link.Link, e
 	return l, nil
 }
 
-// Run sends n packets, sessions in turn. Every call waits for an RCU grace
-// period, so n should be large.
+// Run sends n packets, sessions in turn, each from what was acknowledged last.
+// Every call waits for an RCU grace period, so n should be large.
 func (g *Generator) Run(n uint32) error {
+	if err := g.rewind(); err != nil {
+		return fmt.Errorf("generate packets: %w", err)
+	}
 	_, err := g.objects.Generate.Run(&ebpf.RunOptions{
 		Data:      g.data,
 		Repeat:    n,
@@ -185,6 +189,21 @@ func (g *Generator) Run(n uint32) error {
 	})
 	if err != nil {
 		return fmt.Errorf("generate packets: %w", err)
+	}
+	return nil
+}
+
+// rewind makes every session go on behind its last ACK.
+func (g *Generator) rewind() error {
+	for i := range uint32(g.opts.Sessions) {
+		var session generatorSession
+		if err := g.objects.GenSessions.Lookup(i, &session); err != nil {
+			return fmt.Errorf("read session: %w", err)
+		}
+		session.Next = session.Acked
+		if err := g.objects.GenSessions.Put(i, session); err != nil {
+			return fmt.Errorf("store session: %w", err)
+		}
 	}
 	return nil
 }

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package bench
+
+import "runtime"
+
+func kernelRelease() string { return runtime.GOOS }
+
+func cpuModel() string { return "unknown CPU" }
