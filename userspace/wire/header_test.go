@@ -180,6 +180,9 @@ func TestReason(t *testing.T) {
 	if got := Reason(99).String(); got != "reason 99" {
 		t.Errorf("unknown reason is %q", got)
 	}
+	if got := ReasonHandshakeTimeout.String(); got != "handshake timeout" {
+		t.Errorf("local reason is %q", got)
+	}
 }
 
 func BenchmarkParseHeader(b *testing.B) {

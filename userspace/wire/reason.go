@@ -19,7 +19,8 @@ const (
 	ReasonKicked       Reason = 8
 
 	// ReasonLocal and above never travel.
-	ReasonLocal Reason = 0x80
+	ReasonLocal            Reason = 0x80
+	ReasonHandshakeTimeout Reason = 0x80 // the server never answered
 )
 
 // ReasonSize is the size of the body of RST, and of FIN behind its
@@ -56,6 +57,9 @@ func (r Reason) String() string {
 		return "server shutting down"
 	case ReasonKicked:
 		return "kicked"
+	case ReasonHandshakeTimeout:
+		return "handshake timeout"
+	default:
+		return "reason " + strconv.Itoa(int(r))
 	}
-	return "reason " + strconv.Itoa(int(r))
 }
