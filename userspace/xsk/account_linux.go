@@ -72,7 +72,7 @@ func (d *Device) Account() Account {
 			mark(&a.Free)(p.address(i))
 		}
 	}
-	d.accountCompletions(&a, mark)
+	d.accountCompletions(&a, seen, mark)
 
 	// What was not seen must be what the kernel has.
 	inKernel := outstanding - a.Fill - a.RX
@@ -91,15 +91,18 @@ func (d *Device) Account() Account {
 	return a
 }
 
-// accountCompletions marks completed frames. The completion of a frame that
-// was given up as lost is no place of the frame.
-func (d *Device) accountCompletions(a *Account, mark func(*int) func(uint64)) {
+// accountCompletions marks completed frames. The late completion of a frame
+// that was given up as lost is no place of the frame.
+func (d *Device) accountCompletions(a *Account, seen []bool, mark func(*int) func(uint64)) {
 	visit := func(counter *int) func(uint64) {
 		return func(addr uint64) {
-			p, frame, _ := d.txFrameAt(int(addr / uint64(d.opts.FrameSize)))
-			if p.frames[frame].busy {
-				mark(counter)(addr)
+			i := int(addr / uint64(d.opts.FrameSize))
+			p, frame, _ := d.txFrameAt(i)
+			f := &p.frames[frame]
+			if p.overdue && (seen[i] || !f.busy || !p.taken(f)) {
+				return
 			}
+			mark(counter)(addr)
 		}
 	}
 	for _, q := range d.queues {

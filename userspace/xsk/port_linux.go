@@ -47,6 +47,7 @@ type Port struct {
 	txBase  uint64    // address of the first
 	route   *transport.Route
 	pressed bool // short of TX frames
+	overdue bool // completions may come for frames given up
 
 	// By worker, nil for those without. Frames of foreign queues go to their
 	// owner through giveBack, TX frames of others through handOver.
@@ -138,7 +139,8 @@ func (p *Port) receive(l *lane, ds []transport.Datagram) (n int) {
 	}
 	taken := uint32(0)
 	for ; taken < ready && n < len(ds); taken++ {
-		entry := l.rx.next()
+		entry := l.rx.peek()
+		l.rx.advance()
 		p.held = append(p.held, entry.addr)
 		frame := p.dev.mem[entry.addr : entry.addr+uint64(entry.length) : entry.addr+uint64(entry.length)]
 		f, verdict := wire.ParseFrame(frame)

@@ -134,12 +134,11 @@ func (c *consumer[T]) ready() uint32 {
 	return c.headSeen - c.tail
 }
 
-// next returns the oldest entry, which must be ready.
-func (c *consumer[T]) next() T {
-	v := c.entries[c.tail&c.mask]
-	c.tail++
-	return v
-}
+// peek returns the oldest entry, which must be ready.
+func (c *consumer[T]) peek() T { return c.entries[c.tail&c.mask] }
+
+// advance goes on to the next entry.
+func (c *consumer[T]) advance() { c.tail++ }
 
 // release gives the entries read so far back to the kernel.
 func (c *consumer[T]) release() { c.consumer.Store(c.tail) }

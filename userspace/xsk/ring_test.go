@@ -125,9 +125,10 @@ func FuzzConsumer(f *testing.F) {
 					t.Fatalf("step %d: %d ready of %d", step, n, len(unread))
 				}
 				if n > 0 {
-					if got := c.next(); got != unread[0] {
+					if got := c.peek(); got != unread[0] {
 						t.Fatalf("step %d: got %v, want %v", step, got, unread[0])
 					}
+					c.advance()
 					unread = unread[1:]
 					unreleased++
 				}
@@ -188,9 +189,10 @@ func TestRingsBetweenGoroutines(t *testing.T) {
 		p.publish()
 		n := c.ready()
 		for range n {
-			if v := c.next(); v != got {
+			if v := c.peek(); v != got {
 				t.Fatalf("got %d, want %d", v, got)
 			}
+			c.advance()
 			got++
 		}
 		c.release()

@@ -143,21 +143,9 @@ func (e sendError) Unwrap() error { return syscall.Errno(e) }
 // reap takes sent frames from the completion rings this port owns, and from
 // the owners of the others.
 func (p *Port) reap() {
-	base := uint64(p.dev.opts.Queues * p.dev.opts.RXFrames * p.dev.opts.FrameSize)
-	perWorker := uint64(p.dev.opts.TXFrames * p.dev.opts.FrameSize)
 	for _, q := range p.owned {
-		n := q.completion.ready()
-		for range n {
-			addr := q.completion.next()
-			worker := int((addr - base) / perWorker)
-			if worker == p.worker {
-				p.completed(addr)
-			} else if !p.handOver[worker].Push(addr) {
-				panic("xsk: more completions than frames")
-			}
-		}
-		if n > 0 {
-			q.completion.release()
+		if q.completion.ready() > 0 {
+			p.sortOut(q)
 		}
 	}
 	for _, done := range p.takeOver {
@@ -171,17 +159,42 @@ func (p *Port) reap() {
 	}
 }
 
-// completed takes back a TX frame. One that was given up as lost is free
-// already, and its late completion says nothing new.
+// sortOut hands what is in a completion ring to the workers it belongs to. It
+// stops at one who has all it can hold, which takes late completions.
+func (p *Port) sortOut(q *queue) {
+	o := &p.dev.opts
+	base := uint64(o.Queues * o.RXFrames * o.FrameSize)
+	perWorker := uint64(o.TXFrames * o.FrameSize)
+	for n := q.completion.ready(); n > 0; n-- {
+		addr := q.completion.peek()
+		worker := int((addr - base) / perWorker)
+		if worker == p.worker {
+			p.completed(addr)
+		} else if !p.handOver[worker].Push(addr) {
+			break
+		}
+		q.completion.advance()
+	}
+	q.completion.release()
+}
+
+// completed takes back a TX frame.
+//
+// The completion of a frame that was given up as lost may come late. The frame
+// is free by then, or in a TX ring anew: either shows that it is not meant.
 func (p *Port) completed(addr uint64) {
 	i := uint32((addr - p.txBase) / uint64(p.dev.opts.FrameSize))
 	f := &p.frames[i]
-	if !f.busy {
+	if !f.busy || p.overdue && !p.taken(f) {
 		return
 	}
-	l := &p.lanes[f.queue]
-	l.progress = true
+	p.lanes[f.queue].progress = true
 	p.release(i)
+}
+
+// taken reports whether the kernel has taken a busy frame from its TX ring.
+func (p *Port) taken(f *txFrame) bool {
+	return int32(p.lanes[f.queue].tx.consumer.Load()-f.index) > 0
 }
 
 func (p *Port) release(i uint32) {
@@ -225,13 +238,12 @@ func (p *Port) relieve() {
 // giveUp frees the frames of a queue that the kernel took from the TX ring and
 // never completed. Those still in the ring are the kernel's.
 func (p *Port) giveUp(queue uint16) {
-	l := &p.lanes[queue]
-	tail := l.tx.consumer.Load()
 	for i := range p.frames {
 		f := &p.frames[i]
-		if f.busy && f.queue == queue && int32(tail-f.index) > 0 {
+		if f.busy && f.queue == queue && p.taken(f) {
 			p.release(uint32(i))
 			p.stats.TxLost++
+			p.overdue = true
 		}
 	}
 }
