@@ -103,6 +103,10 @@ func (a *attacher) attach(mode Mode) (*attachment, error) {
 // explain puts an attach error into words an operator can act on.
 func (a *attacher) explain(mode Mode, err error) error {
 	d := a.dev
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		err = errno // the path to it says nothing that the words below do not
+	}
 	switch {
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
 		if now, again := findDevice(d.name); again == nil && now.xdpID != 0 {

@@ -3,6 +3,7 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -36,6 +37,9 @@ func findDevice(name string) (device, error) {
 		name: name, index: attrs.Index, mtu: attrs.MTU,
 		queues: attrs.NumRxQueues, maxQueue: attrs.NumRxQueues,
 		driver: dev.Type(), xdpMode: ModeNone,
+	}
+	if attrs.Flags&net.FlagLoopback != 0 {
+		d.driver = "loopback"
 	}
 	// Virtual devices answer neither; what netlink says holds for them.
 	if driver, err := ethtool.DriverOf(name); err == nil {

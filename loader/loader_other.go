@@ -79,3 +79,6 @@ func Remove(root, instance string) error { return nil }
 
 // RemoveStale finds none to remove.
 func RemoveStale(string) ([]string, error) { return nil, nil }
+
+// Check reports ErrNotSupported.
+func Check(CheckOptions) (*Diagnosis, error) { return nil, errPlatform("check") }

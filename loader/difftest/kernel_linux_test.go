@@ -238,23 +238,23 @@ func (k *kernel) steerToSockets(on bool) error {
 	if on == (len(k.sockets) > 0) {
 		return nil
 	}
-	workers := k.gate.Geometry().Workers
+	xsks := k.gate.Map("xsks")
 	if !on {
 		var errs []error
-		for worker := range workers {
-			errs = append(errs, k.gate.UnregisterXSK(0, worker), unix.Close(k.sockets[worker]))
+		for worker, fd := range k.sockets {
+			errs = append(errs, xsks.Delete(uint32(worker)), unix.Close(fd))
 		}
 		k.sockets = nil
 		return errors.Join(errs...)
 	}
-	for worker := range workers {
+	for worker := range k.gate.Geometry().Workers {
 		fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW, 0)
 		if err != nil {
 			return fmt.Errorf("open AF_XDP socket: %w", err)
 		}
 		k.sockets = append(k.sockets, fd)
-		if err := k.gate.RegisterXSK(0, worker, fd); err != nil {
-			return err
+		if err := xsks.Update(uint32(worker), uint32(fd), ebpf.UpdateAny); err != nil {
+			return fmt.Errorf("register AF_XDP socket: %w", err)
 		}
 	}
 	return nil

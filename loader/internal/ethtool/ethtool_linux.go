@@ -113,3 +113,25 @@ func text(b []byte) string {
 	}
 	return string(b)
 }
+
+// Bits of ETHTOOL_GFLAGS.
+const (
+	flagRXVLAN = 1 << 8
+	flagLRO    = 1 << 15
+)
+
+func flag(name string, bit uint32) (bool, error) {
+	v := value{cmd: unix.ETHTOOL_GFLAGS}
+	if err := ioctl(name, unsafe.Pointer(&v)); err != nil {
+		return false, fmt.Errorf("read flags of %s: %w", name, err)
+	}
+	return v.data&bit != 0, nil
+}
+
+// LRO reports whether the device joins received segments in hardware, which
+// many drivers refuse to combine with XDP.
+func LRO(name string) (bool, error) { return flag(name, flagLRO) }
+
+// RXVLAN reports whether the device takes VLAN tags off before XDP sees a
+// frame.
+func RXVLAN(name string) (bool, error) { return flag(name, flagRXVLAN) }
