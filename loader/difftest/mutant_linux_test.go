@@ -135,11 +135,11 @@ var mutants = []mutant{
 		reply[f.L4+6], reply[f.L4+7] = 0, 0
 	})},
 	{name: "dirty_forgotten", after: func(p *pair, _, _ []byte) { clear(p.memory.Dirty) }},
-	{name: "worker_not_woken", after: func(p *pair, _, _ []byte) {
-		if p.k.memory.Workers[0] == 0 && p.frames%500 == 499 {
-			p.regions.SetAsleep(0)
-		}
-	}},
+	{
+		name:   "worker_not_woken",
+		before: func(p *pair, _ []byte) { p.mutantSaw = p.memory.Workers[0] },
+		after:  func(p *pair, _, _ []byte) { p.memory.Workers[0] = p.mutantSaw },
+	},
 	{name: "slot_flags_lost", after: func(p *pair, _, _ []byte) {
 		const offFlags = 34
 		for at := offFlags; at < len(p.memory.Slots); at += 1280 {

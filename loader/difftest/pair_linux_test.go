@@ -9,6 +9,8 @@ import (
 	"testing"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/xrudp/xrudp/userspace/commit"
 	"github.com/xrudp/xrudp/userspace/gate"
 	"github.com/xrudp/xrudp/userspace/wire"
@@ -85,7 +87,9 @@ type pair struct {
 	held     [][]uint32 // per ring
 	now      uint64     // the kernel's clock, when it was seen last
 	frames   int
-	mutant   *mutant // what is wrong with the twin, or nil
+
+	mutant    *mutant // what is wrong with the twin, or nil
+	mutantSaw byte
 
 	seen [gate.OutcomeMax]int // frames, by outcome
 }
@@ -158,6 +162,9 @@ func (p *pair) reset(s setup) error {
 	var err error
 	if p.regions, err = commit.NewRegions(p.geometry, p.memory); err != nil {
 		return err
+	}
+	for worker := range p.geometry.Workers {
+		p.k.gate.Doorbell(worker).Drain()
 	}
 	p.held = make([][]uint32, p.geometry.Rings())
 	for n := range p.geometry.Rings() {
@@ -282,6 +289,7 @@ func (p *pair) frame(frame []byte) error {
 	f, _ := wire.ParseFrame(frame)
 	init, known := p.open[f.Key]
 	seen := p.lastSeen(init.Slot)
+	slept := p.asleep(init.Worker)
 
 	n := copy(p.k.in[:], frame)
 	verdict, outcome, out, err := p.k.frame(n)
@@ -310,7 +318,28 @@ func (p *pair) frame(frame []byte) error {
 	if !known {
 		return nil
 	}
+	if slept && !p.asleep(init.Worker) {
+		rung, err := p.bellRung(int(init.Worker))
+		if err != nil {
+			return err
+		}
+		if !rung {
+			return fmt.Errorf("worker %d was woken without a bell", init.Worker)
+		}
+		p.k.gate.Doorbell(int(init.Worker)).Drain()
+	}
 	return p.compareTouched(&f.Key, init)
+}
+
+// asleep reports whether a worker sleeps, as the program sees it.
+func (p *pair) asleep(worker uint32) bool { return p.k.memory.Workers[worker*workerSize] != 0 }
+
+const workerSize = 64
+
+func (p *pair) bellRung(worker int) (bool, error) {
+	fds := []unix.PollFd{{Fd: int32(p.k.gate.Doorbell(worker).FD()), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return n > 0, harness(err)
 }
 
 func (p *pair) askTwin(frame []byte) (gate.Outcome, []byte) {
@@ -360,6 +389,9 @@ func (p *pair) compareTouched(key *wire.Key, init gate.SessionInit) error {
 	word := int(init.Slot/64) * 8
 	if !bytes.Equal(p.k.memory.Dirty[word:word+8], p.memory.Dirty[word:word+8]) {
 		return fmt.Errorf("dirty %x, the twin's %x", p.k.memory.Dirty[word:word+8], p.memory.Dirty[word:word+8])
+	}
+	if at := init.Worker * workerSize; p.k.memory.Workers[at] != p.memory.Workers[at] {
+		return fmt.Errorf("worker %d asleep: %d, the twin's %d", init.Worker, p.k.memory.Workers[at], p.memory.Workers[at])
 	}
 	if err := p.compareRing(p.geometry.Ring(p.k.cpu, int(init.Worker))); err != nil {
 		return err
@@ -432,6 +464,15 @@ func (p *pair) compareAll() error {
 	for key := range p.open {
 		if err := p.compareSession(&key); err != nil {
 			return err
+		}
+	}
+	for worker := range p.geometry.Workers {
+		rung, err := p.bellRung(worker)
+		if err != nil {
+			return err
+		}
+		if rung {
+			return fmt.Errorf("the bell of worker %d rang though it did not sleep", worker)
 		}
 	}
 	kernels, ours := regionsOf(&p.k.memory), regionsOf(&p.memory)
