@@ -20,6 +20,8 @@ var ErrNotSupported = errors.New("not supported")
 type Batch interface {
 	// Receive fills ds and returns how many it filled, 0 when nothing has
 	// arrived. What it filled aliases the transport's memory until Release.
+	// Datagrams that did not fit stay for the next call: to wait for FDs makes
+	// sense only after Receive filled less than it could.
 	// An error is final: the transport will receive nothing more.
 	Receive(ds []Datagram) (n int, err error)
 
