@@ -21,7 +21,8 @@ const (
 	Strays                            // datagrams that belong to no session here
 	FlowUpdates                       // dirty bits handled
 	Transmitted                       // datagrams sent
-	Batches                           // flushes that sent something
+	BatchesIn                         // receives that brought something
+	BatchesOut                        // flushes that sent something
 	Unsent                            // datagrams not sent for want of a buffer
 	TransportErrors                   // receive or flush failures
 	SessionsOpened                    // by a handshake
@@ -50,7 +51,8 @@ var names = [counters]string{
 	Strays:             "strays",
 	FlowUpdates:        "flow_updates",
 	Transmitted:        "transmitted",
-	Batches:            "batches",
+	BatchesIn:          "batches_in",
+	BatchesOut:         "batches_out",
 	Unsent:             "unsent",
 	TransportErrors:    "transport_errors",
 	SessionsOpened:     "sessions_opened",

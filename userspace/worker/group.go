@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/gate"
 	"github.com/xrudp/xrudp/userspace/metrics"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/wire"
@@ -107,6 +108,16 @@ func (g *Group) leave(grace time.Duration) {
 func (g *Group) Collect(s *metrics.Snapshot) {
 	for _, w := range g.workers {
 		s.Collect(w.Metrics())
+	}
+}
+
+// CollectOutcomes adds the counters of the workers' own gates to sum. Where
+// the gate is in the kernel there are none.
+func (g *Group) CollectOutcomes(sum *[gate.OutcomeMax]uint64) {
+	for _, w := range g.workers {
+		for i := range sum {
+			sum[i] += w.outcomes[i].Load()
+		}
 	}
 }
 

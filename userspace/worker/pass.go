@@ -45,13 +45,15 @@ func (w *Worker) pass(now uint64) (busy bool) {
 // in memory of their own, since the metrics' cache lines are shared with
 // whoever reads them.
 type tally struct {
-	passes, sleeps, ticks                uint64
-	commits, received, judged, dropped   uint64
-	strays, flows, sent, batches, unsent uint64
-	opened, refused, closed, superseded  uint64
-	recovered, messages                  uint64
-	mailSent, mailReceived               uint64
-	mailWaited, mailDropped              uint64
+	passes, sleeps, ticks                              uint64
+	commits, received, judged, dropped                 uint64
+	strays, flows, sent, batchesIn, batchesOut, unsent uint64
+	opened, refused, closed, superseded                uint64
+	recovered, messages                                uint64
+	mailSent, mailReceived                             uint64
+	mailWaited, mailDropped                            uint64
+
+	flushed uint64 // of sent
 }
 
 // publish moves the tally into the metrics.
@@ -71,7 +73,8 @@ func (w *Worker) publish() {
 		{metrics.Strays, t.strays},
 		{metrics.FlowUpdates, t.flows},
 		{metrics.Transmitted, t.sent},
-		{metrics.Batches, t.batches},
+		{metrics.BatchesIn, t.batchesIn},
+		{metrics.BatchesOut, t.batchesOut},
 		{metrics.Unsent, t.unsent},
 		{metrics.SessionsOpened, t.opened},
 		{metrics.SessionsRefused, t.refused},
@@ -89,6 +92,16 @@ func (w *Worker) publish() {
 		}
 	}
 	*t = tally{}
+	if w.opts.Gate != nil {
+		w.publishOutcomes()
+	}
+}
+
+// publishOutcomes copies the counters of the worker's own gate.
+func (w *Worker) publishOutcomes() {
+	for i, n := range w.opts.Gate.Stats() {
+		w.outcomes[i].Store(n)
+	}
 }
 
 // receive takes datagrams from every transport.
@@ -105,6 +118,9 @@ func (w *Worker) receive() (total int) {
 			}
 			lane.Release()
 			total += n
+			if n > 0 {
+				w.batchesIn++
+			}
 			if n < len(w.datagrams) {
 				break
 			}
@@ -262,9 +278,13 @@ func (w *Worker) transmit() {
 	}
 	clear(w.active[kept:])
 	w.active = w.active[:kept]
+	if w.sent > w.flushed {
+		w.batchesOut++
+	}
 	for _, lane := range w.lanes {
 		w.flush(lane)
 	}
+	w.flushed = w.sent
 	w.full = nil
 }
 

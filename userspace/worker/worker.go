@@ -231,7 +231,9 @@ type Worker struct {
 	leaving bool   // shutting down
 	leaveBy uint64 // when what is left is aborted
 	failure error
-	metrics metrics.Set
+
+	metrics  metrics.Set
+	outcomes [gate.OutcomeMax]atomic.Uint64 // of the worker's own gate
 }
 
 // newWorker returns a worker for Run.
@@ -305,6 +307,10 @@ func (w *Worker) Now() uint64 { return w.now }
 // Metrics is the worker's counters. It may be called from anywhere; only the
 // worker's thread may count.
 func (w *Worker) Metrics() *metrics.Set { return &w.metrics }
+
+// SetCookieKeys replaces the cookie secrets of the worker's own gate. It is
+// called from the worker's thread, by way of Do.
+func (w *Worker) SetCookieKeys(keys gate.CookieKeys) { w.opts.Gate.SetCookieKeys(keys) }
 
 // Do has the worker's thread call f, soon, or never if the worker has ended.
 // It may be called from anywhere.

@@ -172,14 +172,14 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.Listen, "listen", c.Listen, "UDP port to serve, as :port")
 	fs.StringVar(&c.Mode, "mode", c.Mode, strings.Join(modes, ", "))
 	fs.Var((*list)(&c.Require), "require", "comma-separated: do not start without "+strings.Join(requirements, ", "))
-	fs.IntVar(&c.Workers, "workers", c.Workers, "worker threads; 0: by the number of CPUs")
+	fs.Var((*number)(&c.Workers), "workers", "worker threads; 0: by the number of CPUs")
 	fs.Var((*numbers)(&c.CPUs), "cpus", "comma-separated: CPUs to pin workers to")
 	fs.BoolVar(&c.BusyPoll, "busy-poll", c.BusyPoll, "never sleep: lowest latency for a CPU per worker")
 	fs.BoolVar(&c.Status, "status", c.Status, "print a status line each second")
 	fs.BoolVar(&c.Keep, "keep", c.Keep, "leave the XDP program attached on exit, acknowledging into pinned memory")
-	fs.IntVar(&c.MaxSessions, "max-sessions", c.MaxSessions, "sessions at a time")
-	fs.IntVar(&c.CommitSlots, "commit-slots", c.CommitSlots, "packets kept per CPU and worker, a power of two")
-	fs.IntVar(&c.TickRate, "tick-rate", c.TickRate, "application ticks per second")
+	fs.Var((*number)(&c.MaxSessions), "max-sessions", "sessions at a time")
+	fs.Var((*number)(&c.CommitSlots), "commit-slots", "packets kept per CPU and worker, a power of two")
+	fs.Var((*number)(&c.TickRate), "tick-rate", "application ticks per second")
 	fs.Var(&c.IdleTimeout, "idle-timeout", "silence after which a session ends")
 	fs.Var(&c.ShutdownTimeout, "shutdown-timeout", "longest wait for sessions to close on exit")
 	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "folder of the state file of mode udp")
@@ -201,6 +201,20 @@ func (l *list) Set(s string) error {
 	return nil
 }
 
+// number is a flag of one number.
+type number int
+
+func (n *number) String() string { return strconv.Itoa(int(*n)) }
+
+func (n *number) Set(s string) error {
+	v, err := strconv.Atoi(s)
+	if err != nil {
+		return fmt.Errorf("%q is not a whole number", s)
+	}
+	*n = number(v)
+	return nil
+}
+
 // numbers is a flag of comma-separated numbers.
 type numbers []int
 
@@ -217,7 +231,7 @@ func (n *numbers) Set(s string) error {
 	for word := range strings.SplitSeq(s, ",") {
 		v, err := strconv.Atoi(strings.TrimSpace(word))
 		if err != nil {
-			return fmt.Errorf("%q is not a number", word)
+			return fmt.Errorf("%q is not a whole number", word)
 		}
 		*n = append(*n, v)
 	}
@@ -347,7 +361,7 @@ func (c *Config) Level() zerolog.Level {
 }
 
 // Geometry is the shape of the shared memory for a number of workers and of
-// CPUs. MaxSessions is rounded up to what the layout can share out.
+// CPUs, of which 0 stands for all. MaxSessions is rounded up to what the layout can share out.
 func (c *Config) Geometry(workers, cpus int) commit.Geometry {
 	step := 64 * workers
 	return commit.Geometry{

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/xrudp/xrudp/cmd/xrudpd/config"
+	"github.com/xrudp/xrudp/cmd/xrudpd/serve"
+	"github.com/xrudp/xrudp/userspace/worker"
+)
+
+// options are the flags of run.
+type options struct {
+	file string
+	cfg  config.Config
+}
+
+func runFlags(o *options) *flag.FlagSet {
+	fs := flag.NewFlagSet("run", flag.ContinueOnError)
+	fs.StringVar(&o.file, "config", "", "TOML file with settings, which flags override")
+	o.cfg = config.Default()
+	o.cfg.Flags(fs)
+	return fs
+}
+
+// settings reads the flags, and the file they name, which they override.
+func settings(args []string) (config.Config, error) {
+	var o options
+	fs := runFlags(&o)
+	if err := parse(fs, args); err != nil {
+		return o.cfg, err
+	}
+	if o.file == "" {
+		return o.cfg, o.cfg.Validate()
+	}
+	path := o.file
+	fs = runFlags(&o)
+	if err := o.cfg.Load(path); err != nil {
+		return o.cfg, err
+	}
+	if err := parse(fs, args); err != nil {
+		return o.cfg, err
+	}
+	return o.cfg, o.cfg.Validate()
+}
+
+// run serves until a signal. Whatever was attached is detached on every way
+// out, a panic included.
+func run(args []string) (err error) {
+	cfg, err := settings(args)
+	if err != nil {
+		return err
+	}
+	log := newLogger(cfg)
+
+	// From here on a signal ends the server in order, also while it starts.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+
+	server, err := serve.Open(cfg, worker.Game, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+		err = errors.Join(err, server.Close())
+	}()
+	announce(log, cfg, server.Report())
+	server.Start()
+	return wait(log, cfg, server, signals)
+}
+
+// wait returns when the server ended, by a signal or by itself.
+func wait(log zerolog.Logger, cfg config.Config, server *serve.Server, signals <-chan os.Signal) error {
+	var status <-chan time.Time
+	if cfg.Status {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		status = ticker.C
+	}
+	before, err := server.Status()
+	if err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-server.Done():
+			return server.Err()
+		case <-status:
+			now, err := server.Status()
+			if err != nil {
+				log.Error().Err(err).Msg("status not read")
+				continue
+			}
+			fmt.Println(now.Line(before))
+			before = now
+		case s := <-signals:
+			log.Info().Stringer("signal", s).Msg("shutting down")
+			return shutdown(cfg, server, signals)
+		}
+	}
+}
+
+// shutdown takes leave of the clients; another signal cuts it short.
+func shutdown(cfg config.Config, server *serve.Server, signals <-chan os.Signal) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(cfg.ShutdownTimeout))
+	defer cancel()
+	go func() {
+		select {
+		case <-signals:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return server.Shutdown(ctx)
+}
+
+// announce says what was obtained, and why not better.
+func announce(log zerolog.Logger, cfg config.Config, r serve.Report) {
+	for _, w := range r.Warnings {
+		log.Warn().Msg(w)
+	}
+	log.Info().
+		Str("mode", r.Mode).
+		Str("af_xdp", r.AFXDP).
+		Strs("reasons", r.Reasons).
+		Str("listen", cfg.Listen).
+		Str("interface", cfg.Interface).
+		Ints("cpus", r.CPUs).
+		Int("workers", r.Geometry.Workers).
+		Int("max_sessions", r.Geometry.MaxSessions).
+		Str("kept_in", r.KeptIn).
+		Bool("continued", r.Reused).
+		Msg("serving")
+}
+
+// newLogger writes for people on a terminal, JSON otherwise.
+func newLogger(cfg config.Config) zerolog.Logger {
+	log := zerolog.New(os.Stderr)
+	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		log = zerolog.New(zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: time.TimeOnly})
+	}
+	return log.Level(cfg.Level()).With().Timestamp().Str("instance", cfg.Instance).Logger()
+}

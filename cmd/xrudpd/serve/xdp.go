@@ -1,0 +1,143 @@
+package serve
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/xrudp/xrudp/cmd/xrudpd/config"
+	"github.com/xrudp/xrudp/loader"
+	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/transport"
+	"github.com/xrudp/xrudp/userspace/worker"
+	"github.com/xrudp/xrudp/userspace/xsk"
+)
+
+func (s *Server) requires(what string) bool { return slices.Contains(s.cfg.Require, what) }
+
+// openXDP attaches the gate and opens the sockets behind it. It returns
+// nothing, without an error, where XDP is not to be had and may be missing.
+//
+// The order is that of the drivers: frames, program, sockets.
+func (s *Server) openXDP() ([]worker.Options, error) {
+	report, err := s.attach(s.cfg.Geometry(s.workers, 0))
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range report.Steps {
+		s.report.reason("not %s: %s", step.Mode, step.Reason)
+	}
+	if s.xdp == nil {
+		return nil, nil
+	}
+	s.report.Mode, s.report.Reused = string(report.Mode), report.Reused
+	s.folder, s.report.KeptIn = report.Folder, report.Folder
+	workers := s.xdp.Geometry().Workers
+
+	// First the sockets of the host's stack: what the gate passes up from now
+	// on finds them.
+	sockets, err := transport.ListenUDP(transport.UDPOptions{
+		Ports: []uint16{s.addr.Port()}, Workers: workers, Device: s.cfg.Interface,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, socket := range sockets {
+		s.batches = append(s.batches, socket)
+	}
+	ports, err := s.openXSK(report, workers)
+	if err != nil {
+		return nil, err
+	}
+	options := make([]worker.Options, workers)
+	for i := range options {
+		options[i] = worker.Options{
+			Regions: s.xdp.Regions(), Sessions: s.xdp.Sessions(), Doorbell: s.xdp.Doorbell(i),
+			Fallback: sockets[i], CookieHolds: s.cookieHolds,
+		}
+		if ports != nil {
+			options[i].Transport = ports[i]
+		}
+	}
+	return options, nil
+}
+
+// attach opens the gate. Where a former process left maps of another geometry
+// they are used as they are, since packets lie in them.
+func (s *Server) attach(g commit.Geometry) (*loader.Report, error) {
+	o := loader.Options{
+		Interface: s.cfg.Interface, Instance: s.cfg.Instance,
+		Geometry: g, Ports: []uint16{s.addr.Port()},
+		Mode: loader.ModeAuto, Require: s.cfg.Mode != config.ModeAuto,
+	}
+	switch {
+	case s.cfg.Mode == config.ModeGeneric:
+		o.Mode = loader.ModeGeneric
+	case s.cfg.Mode == config.ModeNative || s.requires(config.RequireNative):
+		o.Mode, o.Require = loader.ModeNative, true
+	case len(s.cfg.Require) > 0:
+		o.Require = true
+	}
+	xdp, report, err := loader.Open(o)
+	var other *commit.MismatchError
+	if errors.As(err, &other) && other.Schema == commit.SchemaVersion {
+		s.report.warn("continuing with the %s of the former process; the configured ones apply after a clean exit", sizes(other.Geometry))
+		o.Geometry = other.Geometry
+		xdp, report, err = loader.Open(o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.xdp = xdp
+	return report, nil
+}
+
+// openXSK opens AF_XDP sockets on every queue, and returns nil where they are
+// not to be had and may be missing.
+func (s *Server) openXSK(report *loader.Report, workers int) ([]*xsk.Port, error) {
+	s.report.AFXDP = "none"
+	device, err := xsk.New(xsk.Options{
+		Interface: s.cfg.Interface, Workers: workers, Copy: report.Mode == loader.ModeGeneric,
+		RequireZeroCopy:  s.requires(config.RequireZeroCopy),
+		RequireHugePages: s.requires(config.RequireHugePages),
+	})
+	var ports []*xsk.Port
+	if err == nil {
+		ports, err = device.Bind(s.xdp)
+	}
+	if err != nil {
+		if s.requires(config.RequireXSK) || s.requires(config.RequireZeroCopy) || s.requires(config.RequireHugePages) {
+			return nil, err
+		}
+		s.report.reason("no AF_XDP, a UDP socket in its place: %v", err)
+		return nil, nil
+	}
+	for _, port := range ports {
+		s.batches = append(s.batches, port)
+	}
+	got := device.Report()
+	s.report.AFXDP = "copy"
+	if got.ZeroCopy {
+		s.report.AFXDP = "zero-copy"
+	}
+	for _, r := range got.Refused {
+		s.report.reason("%v", r)
+	}
+	s.report.Warnings = append(s.report.Warnings, got.Warnings...)
+	return ports, nil
+}
+
+// releaseXDP detaches the program. After a failure the maps stay, and what was
+// acknowledged with them; with keep, the program stays too.
+func (s *Server) releaseXDP(clean bool) error {
+	switch {
+	case clean && s.cfg.Keep:
+		return s.xdp.Keep()
+	case clean:
+		return s.xdp.Close()
+	}
+	// Without its pin the attachment ends with this process's descriptors.
+	err := os.Remove(filepath.Join(s.folder, "link"))
+	return errors.Join(err, s.xdp.Keep())
+}
