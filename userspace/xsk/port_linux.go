@@ -19,7 +19,7 @@ const (
 	// Payloads start here in a transmit frame, on a cache line.
 	payloadOffset = 64
 
-	// Receives without a frame after which the socket is asked for errors.
+	// Receives without a frame after which a socket is asked for errors.
 	idleCheck = 256
 )
 
@@ -174,14 +174,19 @@ func (p *Port) whenIdle() error {
 	}
 	if p.idle++; p.idle >= idleCheck {
 		p.idle = 0
-		// The removal of the interface is all that the kernel reports here.
-		e, err := unix.GetsockoptInt(p.lanes[0].fd, unix.SOL_SOCKET, unix.SO_ERROR)
-		p.gone = p.gone || err == nil && e == int(unix.ENETDOWN)
+		p.lookForError()
 	}
 	if p.gone {
 		return ErrGone
 	}
 	return nil
+}
+
+// lookForError asks the kernel for the one error it reports here, the removal
+// of the interface. That does not end a wait for the socket.
+func (p *Port) lookForError() {
+	e, err := unix.GetsockoptInt(p.lanes[0].fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	p.gone = p.gone || err == nil && e == int(unix.ENETDOWN)
 }
 
 // Route implements transport.Batch.
@@ -289,12 +294,14 @@ func (p *Port) answerBell() {
 // FDs implements transport.Batch.
 func (p *Port) FDs() []int { return p.fds }
 
-// Stats implements transport.Batch. It makes a system call per queue.
+// Stats implements transport.Batch. It makes a system call per queue, and
+// notices when the interface is gone.
 func (p *Port) Stats() transport.Stats {
 	st := p.stats
 	if p.closed {
 		return st
 	}
+	p.lookForError()
 	for i := range p.lanes {
 		l := &p.lanes[i]
 		kernel, err := l.statistics()
