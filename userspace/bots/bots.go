@@ -28,11 +28,9 @@ type Options struct {
 	// Duration is how long they play. Default: until the context is done.
 	Duration time.Duration
 
-	// Rate is how many reliable messages each sends per second. Default 4.
-	Rate float64
-
-	// PositionRate is how many positions each sends per second. Default 20.
-	PositionRate float64
+	// Rate is how many reliable messages each sends per second, PositionRate
+	// how many positions. Defaults 4 and 20; none if negative.
+	Rate, PositionRate float64
 
 	// JoinTimeout bounds how long it takes until all play, DrainTimeout how
 	// long the last messages may take. Default 20 s and 10 s.
@@ -66,8 +64,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("%d bots: not from 1 to 65536", o.Bots)
 	case o.Rooms < 1 || o.Rooms > o.Bots:
 		return fmt.Errorf("%d rooms: not from 1 to the number of bots", o.Rooms)
-	case o.Rate < 0 || o.Rate > 1000 || o.PositionRate < 0 || o.PositionRate > 1000:
-		return errors.New("rate: not from 0 to 1000 per second")
+	case o.Rate > 1000 || o.PositionRate > 1000:
+		return errors.New("rate: more than 1000 per second")
 	}
 	return nil
 }
@@ -401,7 +399,7 @@ type pace struct {
 // newPace returns a pace with a first time of its own, so that bots do not
 // move in step.
 func newPace(rate float64, rng *rand.Rand) pace {
-	if rate == 0 {
+	if rate <= 0 {
 		return pace{next: math.MaxInt64}
 	}
 	interval := time.Duration(float64(time.Second) / rate)

@@ -47,12 +47,7 @@ var (
 // ClosedError says why a connection ended.
 type ClosedError struct{ Reason Reason }
 
-func (e *ClosedError) Error() string {
-	if e.Reason == session.ReasonHandshakeTimeout {
-		return "connection closed: no answer from the server"
-	}
-	return fmt.Sprintf("connection closed: %v", e.Reason)
-}
+func (e *ClosedError) Error() string { return fmt.Sprintf("connection closed: %v", e.Reason) }
 
 // Unwrap returns ErrClosed.
 func (e *ClosedError) Unwrap() error { return ErrClosed }

@@ -436,7 +436,7 @@ func TestReconnectGivesUp(t *testing.T) {
 	server.silent.Store(true)
 	_, err := c.Receive(withPatience(t))
 	var closed *ClosedError
-	if !errors.As(err, &closed) || closed.Reason != session.ReasonHandshakeTimeout {
+	if !errors.As(err, &closed) || closed.Reason != wire.ReasonHandshakeTimeout {
 		t.Errorf("Receive = %v, want the handshake timeout", err)
 	}
 }

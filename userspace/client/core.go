@@ -144,7 +144,7 @@ func (c *core) again() bool {
 	switch c.reason {
 	case wire.ReasonIdle, wire.ReasonRestarted, wire.ReasonShuttingDown:
 		return true
-	case wire.ReasonFull, session.ReasonHandshakeTimeout:
+	case wire.ReasonFull, wire.ReasonHandshakeTimeout:
 		return !c.opened
 	}
 	return false
