@@ -138,9 +138,6 @@ func (o Options) validateMaps() error {
 	if err := o.Geometry.Validate(); err != nil {
 		return err
 	}
-	if n := presentCPUs(); o.Geometry.CPUs < n {
-		return fmt.Errorf("commit rings for %d CPUs, but packets may arrive on %d", o.Geometry.CPUs, n)
-	}
 	if len(o.Ports) < 1 || len(o.Ports) > MaxPorts {
 		return fmt.Errorf("%d ports, want 1 to %d", len(o.Ports), MaxPorts)
 	}

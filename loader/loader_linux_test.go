@@ -113,8 +113,10 @@ func TestOpenClose(t *testing.T) {
 					t.Errorf("pin missing: %v", err)
 				}
 			}
-			if err := g.Close(); err != nil {
-				t.Fatal(err)
+			for range 2 {
+				if err := g.Close(); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if d := deviceOf(t, l); d.xdpID != 0 {
 				t.Errorf("program %d is still attached", d.xdpID)
@@ -337,6 +339,19 @@ func TestOtherGeometryIsNamed(t *testing.T) {
 	if !report.InPlace {
 		t.Errorf("report %+v, want to continue in place", report)
 	}
+}
+
+func TestEveryCPUNeedsRings(t *testing.T) {
+	l := labtest.New(t, lab.Options{})
+	opts := testOptions(t, l.Server.Interface)
+	if opts.Geometry.CPUs == 1 {
+		t.Skip("this machine has one CPU")
+	}
+	opts.Geometry.CPUs--
+	if g, _, err := openIn(t, l, opts); g != nil || !errors.Is(err, commit.ErrGeometry) {
+		t.Errorf("open: %v, %v, want %v", g, err, commit.ErrGeometry)
+	}
+	wantGone(t, opts)
 }
 
 func TestUnfinishedFolderIsCleared(t *testing.T) {

@@ -60,7 +60,8 @@ func Open(opts Options) (*Gate, *Report, error) {
 		return g, report, nil
 	}
 	var mismatch *commit.MismatchError
-	if opts.Require || errors.Is(err, ErrInUse) || errors.Is(err, ebpf.ErrMapIncompatible) || errors.As(err, &mismatch) {
+	if opts.Require || errors.Is(err, ErrInUse) || errors.Is(err, commit.ErrGeometry) ||
+		errors.Is(err, ebpf.ErrMapIncompatible) || errors.As(err, &mismatch) {
 		return nil, report, fmt.Errorf("open gate on %s: %w", opts.Interface, err)
 	}
 	if len(report.Steps) == 0 {
@@ -131,6 +132,11 @@ func (g *Gate) start(spec *ebpf.CollectionSpec, dev device, report *Report) erro
 		return err
 	}
 	report.Reused = g.maps[mapConfig] != nil
+	if n := presentCPUs(); !report.Reused && g.opts.Geometry.CPUs < n {
+		// Packets on the other CPUs would find no ring. Maps made before a
+		// CPU was added are still good to be recovered from.
+		return fmt.Errorf("commit rings for %d CPUs, but packets may arrive on %d: %w", g.opts.Geometry.CPUs, n, commit.ErrGeometry)
+	}
 	fresh, err := g.fill(spec)
 	if err != nil {
 		return err
@@ -248,9 +254,11 @@ func (g *Gate) Close() error {
 // until the next Open of the instance continues from it.
 func (g *Gate) Keep() error { return g.release() }
 
-// release closes what belongs to this process.
+// release closes what belongs to this process. Close and Keep do nothing
+// after it.
 func (g *Gate) release() error {
 	var errs []error
+	g.folder = ""
 	if g.addrs != nil {
 		g.addrs.close()
 		g.addrs = nil
@@ -262,6 +270,7 @@ func (g *Gate) release() error {
 	g.bells = nil
 	if g.at != nil {
 		errs = append(errs, g.at.close())
+		g.at = nil
 	}
 	errs = append(errs, g.maps.close())
 	if g.lock != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -20,6 +21,10 @@ const (
 	// pinNew marks a pin that replaces another once the program runs.
 	pinNew = "_new"
 )
+
+// lockPatience is how long Open waits for somebody who only looks at an
+// instance to let go of it.
+const lockPatience = 200 * time.Millisecond
 
 // pinFolder is the folder of one instance on the BPF file system.
 type pinFolder string
@@ -74,7 +79,7 @@ func requireBPFFS(root string) error {
 // lock creates the folder if need be and takes it for this process, until the
 // file is closed or the process ends.
 func (f pinFolder) lock() (lock *os.File, created bool, err error) {
-	for {
+	for deadline := time.Now().Add(lockPatience); ; {
 		_, err := os.Stat(string(f))
 		created = errors.Is(err, os.ErrNotExist)
 		if err := os.MkdirAll(string(f), 0o700); err != nil {
@@ -83,6 +88,10 @@ func (f pinFolder) lock() (lock *os.File, created bool, err error) {
 		lock, err := lockFolder(string(f))
 		if errors.Is(err, os.ErrNotExist) {
 			continue // its holder removed it meanwhile
+		}
+		if errors.Is(err, ErrInUse) && time.Now().Before(deadline) {
+			time.Sleep(lockPatience / 20)
+			continue
 		}
 		return lock, created, err
 	}
