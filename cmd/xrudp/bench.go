@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/xrudp/xrudp/cmd/xrudp/bench"
+)
+
+func benchCommand(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "kernel-ack":
+			return benchKernelAck(ctx, args[1:], out)
+		case "echo":
+			return benchEcho(ctx, args[1:], out)
+		}
+	}
+	fmt.Fprint(os.Stderr, "usage: xrudp bench <measurement> [flags]\n\n"+
+		"  kernel-ack  packets per second acknowledged in XDP, beside bare XDP_TX\n"+
+		"  echo        round trips to the kernel and to a worker, XDP beside UDP sockets\n")
+	return errUsage
+}
+
+func benchKernelAck(ctx context.Context, args []string, out io.Writer) error {
+	var opts bench.KernelAckOptions
+	fs := flag.NewFlagSet("bench kernel-ack", flag.ContinueOnError)
+	fs.IntVar(&opts.Sessions, "sessions", 64, "clients that send in turn, a power of two")
+	fs.IntVar(&opts.Rounds, "rounds", 5, "how often each side is measured")
+	fs.IntVar(&opts.Packets, "packets", 2_000_000, "packets per measurement")
+	asJSON := fs.Bool("json", false, "print one JSON object")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	result, err := bench.KernelAck(ctx, opts)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return printJSON(out, result)
+	}
+	result.Write(out)
+	return nil
+}
