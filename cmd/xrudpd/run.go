@@ -20,46 +20,48 @@ import (
 
 // options are the flags of run.
 type options struct {
-	file string
-	cfg  config.Config
+	file    string
+	summary string
+	cfg     config.Config
 }
 
 func runFlags(o *options) *flag.FlagSet {
 	fs := flag.NewFlagSet("run", flag.ContinueOnError)
 	fs.StringVar(&o.file, "config", "", "TOML file with settings, which flags override")
+	fs.StringVar(&o.summary, "summary-json", "", "file to write what was counted to, on exit")
 	o.cfg = config.Default()
 	o.cfg.Flags(fs)
 	return fs
 }
 
 // settings reads the flags, and the file they name, which they override.
-func settings(args []string) (config.Config, error) {
-	var o options
+func settings(args []string) (o options, err error) {
 	fs := runFlags(&o)
 	if err := parse(fs, args); err != nil {
-		return o.cfg, err
+		return o, err
 	}
 	if o.file == "" {
-		return o.cfg, o.cfg.Validate()
+		return o, o.cfg.Validate()
 	}
 	path := o.file
 	fs = runFlags(&o)
 	if err := o.cfg.Load(path); err != nil {
-		return o.cfg, err
+		return o, err
 	}
 	if err := parse(fs, args); err != nil {
-		return o.cfg, err
+		return o, err
 	}
-	return o.cfg, o.cfg.Validate()
+	return o, o.cfg.Validate()
 }
 
 // run serves until a signal. Whatever was attached is detached on every way
 // out, a panic included.
 func run(args []string) (err error) {
-	cfg, err := settings(args)
+	o, err := settings(args)
 	if err != nil {
 		return err
 	}
+	cfg := o.cfg
 	log := newLogger(cfg)
 
 	// From here on a signal ends the server in order, also while it starts.
@@ -78,21 +80,33 @@ func run(args []string) (err error) {
 		err = errors.Join(err, server.Close())
 	}()
 	announce(log, cfg, server.Report())
+	before, err := server.Status()
+	if err != nil {
+		return err
+	}
 	server.Start()
-	return wait(log, cfg, server, signals)
+	err = wait(log, cfg, server, before, signals)
+	if o.summary != "" {
+		err = errors.Join(err, writeSummary(server, before, o.summary))
+	}
+	return err
+}
+
+func writeSummary(server *serve.Server, since *serve.Status, path string) error {
+	sum, err := server.Summary(since)
+	if err != nil {
+		return err
+	}
+	return sum.WriteFile(path)
 }
 
 // wait returns when the server ended, by a signal or by itself.
-func wait(log zerolog.Logger, cfg config.Config, server *serve.Server, signals <-chan os.Signal) error {
+func wait(log zerolog.Logger, cfg config.Config, server *serve.Server, before *serve.Status, signals <-chan os.Signal) error {
 	var status <-chan time.Time
 	if cfg.Status {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
 		status = ticker.C
-	}
-	before, err := server.Status()
-	if err != nil {
-		return err
 	}
 	for {
 		select {
