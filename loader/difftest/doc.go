@@ -5,5 +5,7 @@
 //
 // The tests that load the program need root and skip without it, unless
 // XRUDP_REQUIRE_XDP is 1. XRUDP_DIFF_PACKETS sets how many packets
-// TestSequences runs, XRUDP_DIFF_SEED the seed it begins with.
+// TestSequences runs, XRUDP_DIFF_SEED the seed it begins with. FuzzSequences
+// wants -fuzzminimizetime 20x: a sequence depends on the clock, and by default
+// the fuzzer spends a minute on each input that it cannot make shorter.
 package difftest

@@ -10,7 +10,7 @@ import (
 // FuzzSequences lets a fuzzer throw the dice of a sequence.
 func FuzzSequences(f *testing.F) {
 	for seed := range uint64(8) {
-		tape := make([]byte, 4096)
+		tape := make([]byte, 2048)
 		d := seeded(seed)
 		for i := range tape {
 			tape[i] = byte(d.n(256))

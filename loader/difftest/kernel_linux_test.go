@@ -29,7 +29,8 @@ const (
 
 // sessionEntry is struct session.
 type sessionEntry struct {
-	lock, slot                                             uint32
+	_                                                      uint32 // lock
+	slot                                                   uint32
 	id                                                     uint64
 	worker, features, clientISN, rcvNxt, rcvHigh, replayHi uint32
 	replayBits                                             uint64

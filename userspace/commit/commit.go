@@ -174,12 +174,12 @@ func NewMemory(g Geometry) (*Regions, error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
 	}
-	m, size := carve(g, func(int) []byte { return nil })
+	_, size := carve(g, func(int) []byte { return nil })
 	all := make([]byte, size+cacheLine)
 	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(all)))) & (cacheLine - 1)
 	all = all[skip:]
 	at := 0
-	m, _ = carve(g, func(n int) []byte {
+	m, _ := carve(g, func(n int) []byte {
 		b := all[at : at+n : at+n]
 		at += n
 		return b

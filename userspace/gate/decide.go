@@ -223,6 +223,7 @@ func (g *Gate) reliable(p *packet, flow *commit.Flow, kind ackKind) Outcome {
 	case reliability.Duplicate:
 		g.reacknowledge(p, flow, kind, true)
 		return TXAckDuplicate
+	case reliability.Fresh:
 	}
 	if fin {
 		if !p.isReason() {
