@@ -3,6 +3,7 @@ package commit
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 	"unsafe"
@@ -247,6 +248,8 @@ func TestProducerAndConsumerConcurrently(t *testing.T) {
 			for seq := uint32(0); seq < packets; {
 				if put(w, seq) {
 					seq++
+				} else {
+					runtime.Gosched()
 				}
 			}
 		})
@@ -260,6 +263,8 @@ func TestProducerAndConsumerConcurrently(t *testing.T) {
 					checkSlot(t, s, want)
 					want++
 					held = append(held, idx)
+				} else {
+					runtime.Gosched()
 				}
 				if free := rd.Free(); free < 0 || free > g.Slots {
 					t.Errorf("%d slots free", free)
