@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 	"unsafe"
 )
 
@@ -181,7 +182,11 @@ func TestRingsBetweenGoroutines(t *testing.T) {
 	}()
 
 	sent, got := uint64(0), uint64(0)
+	deadline := time.Now().Add(20 * time.Second)
 	for got < count {
+		if time.Now().After(deadline) {
+			t.Fatalf("stuck at %d of %d", got, count)
+		}
 		for sent < count && !p.full() {
 			p.put(sent)
 			sent++
