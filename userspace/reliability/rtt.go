@@ -9,8 +9,12 @@ const (
 	InitialRTO = uint64(300 * time.Millisecond)
 	// maxBackoff keeps the shift in RTO from overflowing.
 	maxBackoff = 10
-	// clockGranularity is the smallest variance that counts (RFC 6298: G).
+	// clockGranularity is the smallest reordering delay that counts.
 	clockGranularity = uint64(time.Millisecond)
+	// answerTime is what the timeout leaves beyond the round trip at least: a
+	// client that looks at its socket once per frame of 1/60 s takes so long
+	// to answer, and its acknowledgements do not count the wait as round trip.
+	answerTime = uint64(20 * time.Millisecond)
 )
 
 // RTT estimates the round trip and derives the retransmission timeout from it
@@ -48,12 +52,17 @@ func (r *RTT) Sample(rtt uint64) {
 }
 
 // RTO returns the timeout with the current back-off.
-func (r *RTT) RTO() uint64 {
+func (r *RTT) RTO() uint64 { return r.rto(r.backoff) }
+
+// previousRTO returns the timeout before it was doubled last.
+func (r *RTT) previousRTO() uint64 { return r.rto(max(r.backoff, 1) - 1) }
+
+func (r *RTT) rto(backoff uint) uint64 {
 	rto := InitialRTO
 	if r.Samples > 0 {
-		rto = r.Smoothed + max(clockGranularity, 4*r.Variance)
+		rto = r.Smoothed + max(answerTime, 4*r.Variance)
 	}
-	return min(max(rto, r.floor)<<r.backoff, r.ceiling)
+	return min(max(rto, r.floor)<<backoff, r.ceiling)
 }
 
 // Backoff doubles the timeout until ResetBackoff.

@@ -30,6 +30,12 @@ type Sender struct {
 	RTT  RTT
 	Lost uint64 // packets taken for lost
 
+	// Cumulative says that the peer acknowledges only what arrived in
+	// sequence. Of packets behind a gap nothing is known then, so only the
+	// oldest can be lost: the others follow one by one as the peer's answers
+	// uncover them (NewReno, RFC 6582).
+	Cumulative bool
+
 	cc   congestion.Controller
 	pool *Pool
 
@@ -42,6 +48,8 @@ type Sender struct {
 	order   uint64 // of the newest transmission
 	acked   uint64 // highest order known to have arrived
 	limited bool   // the congestion window held a packet back
+
+	backedOff uint64 // when the timeout was doubled last
 }
 
 // slot is one sequence number from una on.
@@ -113,11 +121,21 @@ func (s *Sender) Send(p *Packet, now uint64) uint32 {
 
 // Retransmit returns the next packet to send again now, nil if there is none
 // or the congestion window is used up. The packet stays with the Sender.
+//
+// The oldest packet is sent whatever the window: with a small window full of
+// packets that cannot be acknowledged before it, nothing else would ever move.
 func (s *Sender) Retransmit(now uint64) *Packet {
-	if s.waiting.Len() == 0 || !s.mayFly() {
+	if s.waiting.Len() == 0 {
 		return nil
 	}
-	p := s.waiting.Pop()
+	p := s.at(s.una).packet
+	if p == nil || !p.lost {
+		if !s.mayFly() {
+			return nil
+		}
+		p = s.waiting.Front()
+	}
+	s.waiting.remove(p)
 	p.lost = false
 	s.fly(p, now)
 	return p
@@ -225,9 +243,24 @@ func (s *Sender) arrived(p *Packet, now uint64) {
 	s.pool.Put(p)
 }
 
+// oldest returns the packet in flight that was sent the longest ago, nil if
+// there is none that could be lost.
+func (s *Sender) oldest() *Packet {
+	if !s.Cumulative {
+		return s.flying.Front()
+	}
+	if s.una == s.next {
+		return nil
+	}
+	if p := s.at(s.una).packet; !p.lost {
+		return p
+	}
+	return nil
+}
+
 // findLost takes packets for lost that later transmissions overtook.
 func (s *Sender) findLost(now uint64) {
-	for p := s.flying.Front(); p != nil && p.order < s.acked; p = s.flying.Front() {
+	for p := s.oldest(); p != nil && p.order < s.acked; p = s.oldest() {
 		if p.order+reorderThreshold > s.acked && now < p.sent+s.RTT.reorderDelay() {
 			return
 		}
@@ -246,33 +279,40 @@ func (s *Sender) lose(p *Packet) {
 // Deadline returns when OnDeadline must be called, Never while nothing is in
 // flight.
 func (s *Sender) Deadline() uint64 {
-	p := s.flying.Front()
+	p := s.oldest()
 	if p == nil {
 		return Never
 	}
-	at := p.sent + s.RTT.RTO()
+	at := p.sent + s.timeout(p)
 	if p.order < s.acked {
 		at = min(at, p.sent+s.RTT.reorderDelay())
 	}
 	return at
 }
 
+// timeout returns how long an answer to p may take. The back-off counts for
+// what was sent after it: packets of one flight that is lost as a whole are
+// found lost one after the other, and the timeout doubles once.
+func (s *Sender) timeout(p *Packet) uint64 {
+	if p.sent < s.backedOff {
+		return s.RTT.previousRTO()
+	}
+	return s.RTT.RTO()
+}
+
 // OnDeadline takes packets for lost whose time is over.
 func (s *Sender) OnDeadline(now uint64) {
 	s.findLost(now)
-	p := s.flying.Front()
-	if p == nil {
-		return
-	}
-	rto := s.RTT.RTO()
-	if now < p.sent+rto {
-		return
-	}
-	for ; p != nil && now >= p.sent+rto; p = s.flying.Front() {
+	again := false
+	for p := s.oldest(); p != nil && now >= p.sent+s.timeout(p); p = s.oldest() {
+		again = again || p.sent >= s.backedOff
 		s.lose(p)
 	}
-	s.RTT.Backoff()
-	s.cc.OnTimeout(s.next)
+	if again {
+		s.RTT.Backoff()
+		s.backedOff = now
+		s.cc.OnTimeout(s.next)
+	}
 }
 
 // Close returns every packet to the pool.

@@ -149,6 +149,42 @@ func TestSenderFindsLoss(t *testing.T) {
 				t.Errorf("RTO %d after progress", f.s.RTT.RTO())
 			}
 		}},
+		{"cumulative_knows_of_the_oldest_only", func(f *flight) {
+			f.s.Cumulative = true
+			f.s.RTT.Sample(40 * ms)
+			f.send(6)
+			f.now = f.s.Deadline()
+			f.s.OnDeadline(f.now)
+			f.wantAgain(0)
+			f.now += 40 * ms
+			f.ack(3) // 3 is missing, 4 and 5 may have arrived
+			f.wantAgain(3)
+			f.now += 40 * ms
+			f.ack(6)
+			f.wantAgain()
+		}},
+		{"oldest_is_sent_into_a_full_window", func(f *flight) {
+			f.s.Cumulative = true
+			f.send(congestion.InitialWindow)
+			for range 5 {
+				f.now = f.s.Deadline()
+				f.s.OnDeadline(f.now)
+				f.wantAgain(0)
+			}
+		}},
+		{"a_lost_flight_backs_off_once", func(f *flight) {
+			for range 8 {
+				f.send(1)
+				f.now += 20 * ms
+			}
+			for found := 0; found < 8; found += len(f.again()) {
+				f.now = f.s.Deadline()
+				f.s.OnDeadline(f.now)
+			}
+			if f.s.RTT.RTO() != 2*InitialRTO {
+				f.t.Errorf("RTO %d ms", f.s.RTT.RTO()/ms)
+			}
+		}},
 		{"acknowledged_while_waiting", func(f *flight) {
 			f.send(5)
 			f.ack(0, 3, 4) // 0 and 1 lost

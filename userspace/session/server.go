@@ -42,6 +42,7 @@ func (s *Session) openSending(isn, next uint32, window uint16) {
 	s.unreliableNext = isn + 1
 	s.peerWindow = int(window)
 	s.snd.Init(next, s.cfg.Congestion(), s.cfg.Pool)
+	s.snd.Cumulative = !s.sack
 }
 
 // Committed takes a reliable packet that the gate acknowledged. body stays in

@@ -1,6 +1,7 @@
 package simnet_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -20,8 +21,6 @@ func TestClientStartsAgainOnTheSamePort(t *testing.T) {
 		w.open()
 		for restart := range uint32(3) {
 			old := w.server
-			w.toServer.init(w, "to server")
-			w.toClient.init(w, "to client")
 			talkBriefly(w)
 			// What the old client left behind reaches the old session or
 			// nobody; only the new one's messages are counted.
@@ -342,5 +341,70 @@ func TestSmallRingUnderReordering(t *testing.T) {
 	w.until(10*time.Minute, "delivery", func() bool { return w.toServer.missing == 0 })
 	if w.gate.Stats()[gate.DropRingPressure] == 0 {
 		t.Error("the ring was never under pressure: the test tests nothing")
+	}
+}
+
+// trickle has both ends send a small ordered message at a steady rate and
+// returns how long those to the server took, sorted.
+func trickle(w *world, messages int, pace time.Duration) []time.Duration {
+	var took []time.Duration
+	sentAt := make([]uint64, 0, messages)
+	w.onServerMessage = func(m session.Message) {
+		w.toServer.receive(m)
+		took = append(took, time.Duration(w.net.Now()-sentAt[m.ID]))
+	}
+	for range messages {
+		sentAt = append(sentAt, w.net.Now())
+		w.toServer.send(w.client, session.ReliableOrdered, 0, 60)
+		w.toClient.send(w.server, session.ReliableOrdered, 0, 60)
+		w.pumpClient()
+		w.schedulePass()
+		w.net.Run(w.net.Now() + uint64(pace))
+	}
+	w.until(time.Minute, "delivery", func() bool { return w.toServer.missing == 0 && w.toClient.missing == 0 })
+	slices.Sort(took)
+	return took
+}
+
+// TestNothingIsSentAgainWithoutLoss, whatever the round trip and its jitter,
+// and with a worker that looks at its rings once per frame.
+func TestNothingIsSentAgainWithoutLoss(t *testing.T) {
+	for _, delay := range []time.Duration{0, 2 * time.Millisecond, 30 * time.Millisecond, 150 * time.Millisecond} {
+		link := simnet.Link{Delay: delay, Jitter: 1 + delay/4}
+		w := newWorld(t, worldConfig{seed: 7, up: link, down: link, workerDelay: 16 * time.Millisecond})
+		w.open()
+		trickle(w, 1000, 33*time.Millisecond)
+		c, s := w.client.Stats(), w.server.Stats()
+		if c.Retransmitted+s.Retransmitted > 4 {
+			t.Errorf("delay %v: %d of 1000 sent again by the client, %d by the server", delay, c.Retransmitted, s.Retransmitted)
+		}
+	}
+}
+
+// TestLossCostsLittleTime: a lost message arrives a few round trips later, also
+// where the peer cannot say what arrived behind the gap.
+func TestLossCostsLittleTime(t *testing.T) {
+	tests := []struct {
+		name   string
+		noSACK bool
+		delay  time.Duration
+		p99    time.Duration
+	}{
+		{"near", false, 5 * time.Millisecond, 60 * time.Millisecond},
+		{"far", false, 100 * time.Millisecond, 450 * time.Millisecond},
+		{"near_base_only", true, 5 * time.Millisecond, 80 * time.Millisecond},
+		{"far_base_only", true, 100 * time.Millisecond, 800 * time.Millisecond},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			link := simnet.Link{Delay: tt.delay, Jitter: tt.delay / 10, Loss: 0.03}
+			cfg := session.Config{NoSACK: tt.noSACK}
+			w := newWorld(t, worldConfig{seed: 8, up: link, down: link, client: cfg})
+			w.open()
+			took := trickle(w, 3000, 50*time.Millisecond)
+			if p99 := took[len(took)*99/100]; p99 > tt.p99 {
+				t.Errorf("one message in a hundred takes %v, want at most %v", p99, tt.p99)
+			}
+		})
 	}
 }
