@@ -28,7 +28,10 @@ func benchEcho(ctx context.Context, args []string, out io.Writer) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	servers := &echoServers{}
+	servers := &echoServers{log: os.Stderr}
+	if *asJSON {
+		servers.log = io.Discard
+	}
 	var err error
 	if servers.lab, err = newLab(); err != nil {
 		if !errors.Is(err, lab.ErrUnavailable) {
@@ -55,6 +58,7 @@ func benchEcho(ctx context.Context, args []string, out io.Writer) error {
 type echoServers struct {
 	lab    *lab.Lab
 	why    error // there is none
+	log    io.Writer
 	served int
 }
 
@@ -82,7 +86,7 @@ func (e *echoServers) Start(ctx context.Context, t bench.Transport) (address str
 	server, err := child.StartServer(child.ServerOptions{
 		Namespace: inside,
 		Flags:     append([]string{"--instance", instance}, flags...),
-		Log:       os.Stderr,
+		Log:       e.log,
 	})
 	if err != nil {
 		return "", nil, err

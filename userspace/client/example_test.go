@@ -2,7 +2,7 @@ package client_test
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log"
 	"time"
 
@@ -12,34 +12,21 @@ import (
 func ExampleDial() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-
 	conn, err := client.Dial(ctx, "game.example.com:7777", client.Options{Reconnect: true})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer conn.Close()
+	defer conn.Close() // delivers what was sent before
 
-	const chat, position = 1, 2 // the application's message types
-	if err := conn.Send(client.ReliableOrdered, 1, chat, []byte("hello")); err != nil {
-		log.Print(err)
+	const channel, typeChat = 1, 0x04
+	if err := conn.Send(client.ReliableOrdered, channel, typeChat, []byte("hello")); err != nil {
+		log.Fatal(err)
 	}
-	// A position is worth nothing once a newer one is under way.
-	err = conn.Send(client.UnreliableSequenced, 0, position, []byte{10, 20})
-	if err != nil && !errors.Is(err, client.ErrWouldBlock) {
-		log.Print(err)
-	}
-
 	for {
 		m, err := conn.Receive(ctx)
-		var closed *client.ClosedError
-		switch {
-		case errors.As(err, &closed):
-			log.Printf("the session ended: %v", closed.Reason)
-			return
-		case err != nil:
-			log.Print(err)
-			return
+		if err != nil {
+			log.Fatal(err) // a *client.ClosedError says why
 		}
-		log.Printf("type %d on channel %d: %q", m.Type, m.Channel, m.Payload)
+		fmt.Printf("type %#02x on channel %d: %q\n", m.Type, m.Channel, m.Payload)
 	}
 }

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/xrudp/xrudp/cmd/xrudp/child"
+	"github.com/xrudp/xrudp/loader/lab"
+	"github.com/xrudp/xrudp/loader/lab/labtest"
+)
+
+var xrudp string // the program, with xrudpd beside it
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "xrudp-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	xrudp = filepath.Join(dir, "xrudp")
+	code := 1
+	if out, err := exec.Command("go", "build", "-o", dir+"/", "github.com/xrudp/xrudp/cmd/...").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+	} else {
+		code = m.Run()
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// prepare returns a command that runs xrudp with a temporary folder of its
+// own, which tells whether it cleaned up.
+func prepare(t *testing.T, args ...string) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
+	t.Helper()
+	cmd = exec.Command(xrudp, args...)
+	temp := t.TempDir()
+	cmd.Env = append(os.Environ(), "TMPDIR="+temp)
+	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	t.Cleanup(func() {
+		if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+			t.Errorf("left in the temporary folder: %v, %v", left, err)
+		}
+	})
+	return cmd, stdout, stderr
+}
+
+// expectNoPins fails if an instance of a run is still pinned.
+func expectNoPins(t *testing.T, pid int) {
+	t.Helper()
+	left, err := filepath.Glob("/sys/fs/bpf/xrudp/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range left {
+		if strings.HasSuffix(path, fmt.Sprintf("run-%d", pid)) {
+			t.Errorf("still pinned: %s", path)
+		}
+	}
+}
+
+func TestRun(t *testing.T) {
+	tests := []struct {
+		name  string
+		mode  string
+		xdp   bool
+		share float64 // acknowledged in the kernel
+	}{
+		{"sockets", "udp", false, 0},
+		{"xdp", "native", true, 1},
+		{"generic", "generic", true, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.xdp {
+				labtest.New(t, lab.Options{}) // or skips
+			}
+			cmd, stdout, stderr := prepare(t, "run", "--duration", "1s", "--bots", "8", "--mode", tt.mode, "--json")
+			if err := cmd.Run(); err != nil {
+				t.Fatalf("%v\n%s%s", err, stdout, stderr)
+			}
+			var r runResult
+			decoder := json.NewDecoder(stdout)
+			if err := decoder.Decode(&r); err != nil {
+				t.Fatal(err)
+			}
+			if decoder.More() {
+				t.Error("more than one object on standard output")
+			}
+			if !r.Bots.Clean || r.Bots.Sent == 0 || r.Serving.Mode != tt.mode || r.KernelShare != tt.share {
+				t.Errorf("result %+v", r)
+			}
+			if r.Server.ReliableAccepted == 0 {
+				t.Error("no reliable packet accepted")
+			}
+			expectNoPins(t, cmd.Process.Pid)
+		})
+	}
+}
+
+// Ctrl-C ends everything in order, with a verdict.
+func TestRunInterrupted(t *testing.T) {
+	cmd, stdout, stderr := prepare(t, "run", "--bots", "8")
+	playing := make(chan struct{})
+	var once sync.Once
+	cmd.Stdout = child.Lines(func(line string) {
+		fmt.Fprintln(stdout, line)
+		if strings.Contains(line, "8/8 playing") {
+			once.Do(func() { close(playing) })
+		}
+	})
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-playing:
+	case <-time.After(time.Minute):
+		t.Error("the bots do not play")
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s%s", err, stdout, stderr)
+	}
+	for _, want := range []string{"network: ", "server packets/s", "8/8 playing", "verdict", "CLEAN", "acknowledged in the kernel"} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("output lacks %q:\n%s", want, stdout)
+		}
+	}
+	expectNoPins(t, cmd.Process.Pid)
+}
+
+func TestUsage(t *testing.T) {
+	tests := []struct {
+		name   string
+		args   []string
+		code   int
+		stdout string
+		stderr string
+	}{
+		{"help", []string{"help"}, 0, "bots", ""},
+		{"nothing", nil, 0, "usage", ""},
+		{"version", []string{"version"}, 0, "xrudp ", ""},
+		{"flags_of_a_command", []string{"bots", "-h"}, 0, "", "-duration"},
+		{"unknown_command", []string{"fly"}, 2, "", `no command "fly"`},
+		{"unknown_flag", []string{"bots", "--wings"}, 2, "", "wings"},
+		{"unknown_measurement", []string{"bench", "wind"}, 2, "", "kernel-ack"},
+		{"argument_left_over", []string{"run", "now"}, 2, "", `unexpected "now"`},
+		{"bad_value", []string{"bots", "--bots", "-3"}, 1, "", "-3 bots"},
+		{"nobody_there", []string{"bots", "--server", "256.0.0.1:1", "--bots", "1"}, 1, "", "dial"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd, stdout, stderr := prepare(t, tt.args...)
+			code := 0
+			var exit *exec.ExitError
+			if err := cmd.Run(); errors.As(err, &exit) {
+				code = exit.ExitCode()
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			if !strings.Contains(stdout.String(), tt.stdout) || !strings.Contains(stderr.String(), tt.stderr) {
+				t.Errorf("output %q and %q, want %q and %q in it", stdout, stderr, tt.stdout, tt.stderr)
+			}
+		})
+	}
+}
