@@ -62,6 +62,9 @@ func (w *Worker) takeOver() error {
 		}
 	}
 	w.resume()
+	if n := len(w.recovering); n > 0 {
+		w.log.Info().Int("sessions", n).Msg("recovering sessions of a former process")
+	}
 	return nil
 }
 
@@ -156,10 +159,14 @@ func (w *Worker) recover() {
 			s.engine.FlushHeld()
 			s.engine.Abort(wire.ReasonRestarted)
 			w.activate(s)
-			w.log.Info().Uint64("session", s.ID()).Stringer("client", s.Remote()).
+			w.salvaged += s.engine.Stats().MessagesIn
+			w.log.Debug().Uint64("session", s.ID()).Stringer("client", s.Remote()).
 				Uint64("messages", s.engine.Stats().MessagesIn).Msg("session of the former process recovered")
 		}
 	}
 	clear(w.recovering[len(kept):])
 	w.recovering = kept
+	if len(kept) == 0 {
+		w.log.Info().Uint64("messages", w.salvaged).Msg("sessions of the former process are recovered and closed")
+	}
 }

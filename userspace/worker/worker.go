@@ -207,6 +207,7 @@ type Worker struct {
 	blocked    int // of these, waiting for a window to open
 	active     []*Session
 	recovering []*Session
+	salvaged   uint64 // messages of recovered sessions
 	nextID     uint64
 	config     session.Config
 	wheel      *timerwheel.Wheel[*Session]

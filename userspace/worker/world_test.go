@@ -147,20 +147,21 @@ func (w *world) passBy(worker int, at uint64) {
 	}
 	w.passAt[worker] = at
 	w.net.At(at, func() {
-		if w.passAt[worker] != at || w.stalled || w.group == nil {
+		if w.passAt[worker] != at {
 			return
 		}
 		w.passAt[worker] = 0
-		w.pass(worker)
+		if !w.stalled && w.group != nil {
+			w.pass(worker)
+		}
 	})
 }
 
 func (w *world) pass(worker int) {
 	k := w.group.workers[worker]
-	for k.pass(w.net.Now()) {
-		if k.failure != nil {
-			w.t.Fatal(k.failure)
-		}
+	if !w.survives(k) {
+		w.crash()
+		return
 	}
 	for i, other := range w.group.workers {
 		if other.hasMail() {
@@ -170,11 +171,32 @@ func (w *world) pass(worker int) {
 	w.passBy(worker, k.nextDeadline())
 }
 
+// crashed is what a handler panics with to have the process die there.
+type crashed struct{}
+
+// survives makes passes until there is nothing to do, and is false when the
+// process died within.
+func (w *world) survives(k *Worker) (alive bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			if _, ok := p.(crashed); !ok {
+				panic(p)
+			}
+			alive = false
+		}
+	}()
+	for k.pass(w.net.Now()) {
+		if k.failure != nil {
+			w.t.Fatal(k.failure)
+		}
+	}
+	return true
+}
+
 // resume lets stalled workers run again.
 func (w *world) resume() {
 	w.stalled = false
 	for i := range w.lanes {
-		w.passAt[i] = 0
 		w.passBy(i, w.net.Now())
 	}
 }
@@ -266,6 +288,8 @@ type peer struct {
 	up, down *simnet.Pipe
 	wake     uint64
 	got      []session.Message // with payloads of their own
+	acked    map[uint32]bool   // reliable sequences the server acknowledged in this session
+	ackedTo  uint32            // and everything up to here
 	onGot    func(m session.Message)
 }
 
@@ -294,7 +318,9 @@ func (p *peer) connect() {
 		p.got = append(p.got, m)
 	}}
 	p.wake = reliability.Never
-	p.engine = session.NewClient(cfg, p.world.net.Rand().Uint32(), p.world.net.Now())
+	isn := p.world.net.Rand().Uint32()
+	p.acked, p.ackedTo = map[uint32]bool{}, isn+1
+	p.engine = session.NewClient(cfg, isn, p.world.net.Now())
 	p.pump()
 }
 
@@ -321,9 +347,34 @@ func (p *peer) pump() {
 }
 
 func (p *peer) atClient(packet []byte) {
+	p.noteAcks(packet)
 	// What a former session's server sent is dropped by the error.
 	_ = p.engine.Packet(packet, p.world.net.Now())
 	p.pump()
+}
+
+// noteAcks remembers what a packet of the server acknowledges.
+func (p *peer) noteAcks(packet []byte) {
+	h, body, err := wire.ParseHeader(packet)
+	if err != nil || !wire.Verify(packet) || h.Flags&wire.FlagACK == 0 || h.Flags&(wire.FlagSYN|wire.FlagRST) != 0 {
+		return
+	}
+	if h.Ack-1-p.ackedTo > wire.ReceiveWindow {
+		return // older, or of another session
+	}
+	for p.ackedTo != h.Ack-1 {
+		p.ackedTo++
+		p.acked[p.ackedTo] = true
+	}
+	var block wire.AckBlock
+	if _, err := wire.ParseAckBlock(body, &block); err != nil {
+		return
+	}
+	for i := range uint32(64 * block.Words) {
+		if block.Bitmap[i/64]>>(i%64)&1 != 0 {
+			p.acked[h.Ack+1+i] = true
+		}
+	}
 }
 
 // atServer is the wire's end at the server: a gate in the kernel decides at

@@ -1,0 +1,236 @@
+package worker
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/xrudp/xrudp/userspace/internal/simnet"
+	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// A process that dies anywhere, also in the middle of a batch, loses nothing
+// it acknowledged: the next one hands it over, under the same session and
+// sequence where it may be a repetition.
+func TestCrashLosesNothingAcknowledged(t *testing.T) {
+	bothGates(t, func(t *testing.T, kernel bool) {
+		repeated, gaps := 0, 0
+		for seed := range uint64(40) {
+			t.Run(fmt.Sprint("seed_", seed), func(t *testing.T) {
+				r, g := crashOnce(t, seed, kernel)
+				repeated += r
+				gaps += g
+			})
+		}
+		if repeated == 0 {
+			t.Error("no crash fell between a message and the release of its packet")
+		}
+		if kernel && gaps == 0 {
+			t.Error("no crash left a packet beyond a gap")
+		}
+	})
+}
+
+// crashOnce returns how many messages came again, and how many packets of the
+// dead process waited for a gap.
+func crashOnce(t *testing.T, seed uint64, kernel bool) (repeated, waiting int) {
+	handler, rec := recording()
+	link := simnet.Link{Delay: 10 * time.Millisecond, Jitter: 15 * time.Millisecond, Loss: 0.1}
+	w := newWorld(t, worldConfig{seed: seed, link: link, handler: handler, kernel: kernel})
+	const clients, channels = 3, 3
+	for range clients {
+		w.dial(0)
+	}
+	w.until(10*time.Second, "opening", func() bool {
+		return !slices.ContainsFunc(w.clients, func(p *peer) bool { return !p.open() })
+	})
+	ids := map[string]uint64{}
+	for _, s := range w.group.workers[0].bySlot {
+		if s != nil {
+			ids[s.Remote().String()] = s.ID()
+		}
+	}
+	old := *rec
+	dieAt := w.net.Rand().IntN(300)
+	old.onMessage = func(*Session, session.Message) {
+		// The handler had the message; its effect counts, then lights out.
+		if len(old.messages) == dieAt {
+			defer panic(crashed{})
+		}
+	}
+	numbers := [clients][channels]uint32{}
+	var feed func()
+	feed = func() {
+		for i, p := range w.clients {
+			if !p.open() {
+				continue
+			}
+			for range 1 + w.net.Rand().IntN(3) {
+				channel := uint8(w.net.Rand().IntN(channels))
+				if p.send(session.ReliableOrdered, channel, 1, number(numbers[i][channel])) == nil {
+					numbers[i][channel]++
+				}
+			}
+		}
+		w.net.At(w.net.Now()+5*ms, feed)
+	}
+	feed()
+	w.until(10*time.Second, "the crash", func() bool { return w.group == nil })
+	waiting = w.regions.Geometry().Slots - w.regions.Reader(0).Free() - w.regions.Reader(0).Pending()
+
+	// In the meantime clients go on, and a gate in the kernel does too.
+	w.run(time.Duration(w.net.Rand().IntN(400)) * time.Millisecond)
+	w.start()
+	next := *rec
+	w.until(20*time.Second, "the clients' end", func() bool {
+		return !slices.ContainsFunc(w.clients, func(p *peer) bool { return !p.engine.Over() })
+	})
+	w.run(2 * time.Second)
+
+	if len(next.restored) != clients || len(next.closed) != clients {
+		t.Errorf("%d sessions recovered, %d closed, want %d", len(next.restored), len(next.closed), clients)
+	}
+	for _, p := range w.clients {
+		id := ids[p.key.ClientAddrPort().String()]
+		if next.closed[id] != wire.ReasonRestarted {
+			t.Errorf("client %d: handler was told %v", p.number, next.closed[id])
+		}
+		repeated += checkDelivered(t, p, id, old.messages, next.messages)
+	}
+	if held := heldSlots(w); held != 0 {
+		t.Errorf("%d commit slots were not given back", held)
+	}
+	if k := w.group.workers[0]; k.sessions != 0 || len(k.recovering) != 0 {
+		t.Errorf("%d sessions are left, %d of them recovering", k.sessions, len(k.recovering))
+	}
+	return repeated, waiting - 1
+}
+
+// checkDelivered compares what two processes delivered of a session with what
+// its client was promised, and returns how many messages came twice.
+func checkDelivered(t *testing.T, p *peer, id uint64, before, after []record) (repeated int) {
+	t.Helper()
+	seen := map[record]bool{}
+	packets := map[uint32]bool{}
+	last := map[uint8]int64{}
+	for i, r := range slices.Concat(before, after) {
+		if r.session != id {
+			continue
+		}
+		if seen[r] {
+			if i < len(before) {
+				t.Fatalf("client %d: %+v came twice within one process", p.number, r)
+			}
+			repeated++
+			continue
+		}
+		seen[r] = true
+		packets[r.sequence] = true
+		if prev, ok := last[r.channel]; ok && int64(r.number) <= prev {
+			t.Fatalf("client %d: number %d of channel %d came after %d", p.number, r.number, r.channel, prev)
+		}
+		last[r.channel] = int64(r.number)
+	}
+	for seq := range p.acked {
+		if !packets[seq] {
+			t.Errorf("client %d: packet %d was acknowledged and its messages are lost", p.number, seq)
+		}
+	}
+	return repeated
+}
+
+// Crashes one after the other, also during recovery.
+func TestCrashDuringRecovery(t *testing.T) {
+	for seed := range uint64(10) {
+		t.Run(fmt.Sprint("seed_", seed), func(t *testing.T) {
+			handler, rec := recording()
+			w := newWorld(t, worldConfig{seed: seed, link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: true})
+			p := w.dial(0)
+			w.until(10*time.Second, "opening", p.open)
+			id := (*rec).last.ID()
+			w.stalled = true
+			const total = 100
+			for n := range uint32(total) {
+				if err := p.send(session.ReliableOrdered, 0, 1, append(number(n), make([]byte, 600)...)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.run(200 * time.Millisecond)
+			w.stalled = false
+			var before []record
+			for range 3 {
+				before = append(before, (*rec).messages...)
+				w.crash()
+				inner := handler
+				w.handler = func(k *Worker) Handler {
+					h := inner(k)
+					dieAt := w.net.Rand().IntN(30)
+					(*rec).onMessage = func(*Session, session.Message) {
+						if len((*rec).messages) == dieAt {
+							defer panic(crashed{})
+						}
+					}
+					return h
+				}
+				func() {
+					defer func() {
+						if p := recover(); p != nil && p != (crashed{}) {
+							panic(p)
+						}
+					}()
+					w.start()
+				}()
+			}
+			before = append(before, (*rec).messages...)
+			w.crash()
+			w.handler = handler
+			w.start()
+			w.until(10*time.Second, "the client's end", p.engine.Over)
+			w.run(time.Second)
+
+			delivered := map[uint32]uint32{} // number to sequence
+			for _, r := range append(before, (*rec).messages...) {
+				if seq, again := delivered[r.number]; r.session != id || again && seq != r.sequence {
+					t.Fatalf("%+v repeats sequence %d", r, seq)
+				}
+				delivered[r.number] = r.sequence
+			}
+			for n := range uint32(total) {
+				if _, ok := delivered[n]; !ok {
+					t.Errorf("message %d is lost", n)
+				}
+			}
+		})
+	}
+}
+
+// A client that reconnects from the same port while its old session is being
+// recovered: the old messages come first.
+func TestReconnectDuringRecovery(t *testing.T) {
+	handler, rec := recording()
+	w := newWorld(t, worldConfig{link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: true})
+	p := w.dial(0)
+	w.until(time.Second, "opening", p.open)
+	old := (*rec).last.ID()
+	w.stalled = true
+	for n := range uint32(3) {
+		if err := p.send(session.ReliableOrdered, 0, 1, append(number(n), make([]byte, 600)...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.run(100 * time.Millisecond)
+	w.stalled = false
+	w.crash()
+	w.start()
+	p.connect()
+	w.until(time.Second, "opening again", p.open)
+	w.run(2 * time.Second)
+	if got := len((*rec).messages); got != 3 || (*rec).closed[old] == 0 {
+		t.Errorf("%d messages of the old session, closed %v", got, (*rec).closed[old])
+	}
+	if !p.open() {
+		t.Errorf("the new session ended: %v", p.engine.Reason())
+	}
+}
