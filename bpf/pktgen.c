@@ -24,9 +24,10 @@
 #define GEN_SESSIONS_MAX 4096
 #define GEN_WINDOW	 256 /* packets of one session beyond its last ACK */
 #define GEN_PAYLOAD	 64
-#define GEN_BODY	 (1 + MSG_HDR_LEN + GEN_PAYLOAD) /* empty ACK block, a message */
-#define GEN_DATAGRAM	 (HDR_LEN + GEN_BODY)
-#define GEN_OFF_ID	 (HDR_LEN + 1 + 2) /* of the message */
+#define GEN_BODY \
+	(1 + MSG_HDR_LEN + GEN_PAYLOAD) /* empty ACK block, a message */
+#define GEN_DATAGRAM (HDR_LEN + GEN_BODY)
+#define GEN_OFF_ID   (HDR_LEN + 1 + 2) /* of the message */
 
 struct gen_frame {
 	struct ethhdr eth;
@@ -85,7 +86,8 @@ struct {
 	__type(value, struct gen_counters);
 } gen_counts SEC(".maps");
 
-const volatile __u32 session_mask = 0;	 /* sessions - 1, sessions a power of two */
+const volatile __u32 session_mask =
+	0; /* sessions - 1, sessions a power of two */
 const volatile __u32 egress_ifindex = 0; /* the client's end */
 
 static __always_inline struct gen_counters *counters(void)
@@ -96,7 +98,8 @@ static __always_inline struct gen_counters *counters(void)
 }
 
 /* A byte's share of the second Fletcher sum is its distance from the end. */
-static __always_inline void sum_byte(__u16 *sum1, __u16 *sum2, __u32 offset, __u8 byte)
+static __always_inline void sum_byte(__u16 *sum1, __u16 *sum2, __u32 offset,
+				     __u8 byte)
 {
 	*sum1 += byte;
 	*sum2 += (GEN_DATAGRAM - offset) * byte;
@@ -151,7 +154,8 @@ int generate(struct xdp_md *ctx)
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		f->data[HDR_OFF_SEQ + i] = sequence >> (24 - 8 * i);
-		sum_byte(&sum1, &sum2, HDR_OFF_SEQ + i, sequence >> (24 - 8 * i));
+		sum_byte(&sum1, &sum2, HDR_OFF_SEQ + i,
+			 sequence >> (24 - 8 * i));
 	}
 #pragma unroll
 	for (int i = 0; i < 2; i++) {
@@ -184,7 +188,8 @@ int count(struct xdp_md *ctx)
 		return XDP_ABORTED;
 	if ((void *)(f + 1) > (void *)(long)ctx->data_end)
 		return XDP_DROP;
-	if (f->eth.h_proto != bpf_htons(ETH_P_IP) || f->ip.protocol != IPPROTO_UDP)
+	if (f->eth.h_proto != bpf_htons(ETH_P_IP) ||
+	    f->ip.protocol != IPPROTO_UDP)
 		return XDP_DROP;
 
 	n->arrived++;
@@ -219,7 +224,8 @@ int echo(struct xdp_md *ctx)
 
 	if ((void *)(f + 1) > (void *)(long)ctx->data_end)
 		return XDP_PASS;
-	if (f->eth.h_proto != bpf_htons(ETH_P_IP) || f->ip.protocol != IPPROTO_UDP)
+	if (f->eth.h_proto != bpf_htons(ETH_P_IP) ||
+	    f->ip.protocol != IPPROTO_UDP)
 		return XDP_PASS;
 
 	__builtin_memcpy(mac, f->eth.h_dest, ETH_ALEN);

@@ -27,8 +27,9 @@ func (s Stream) String() string {
 		return "chat"
 	case Action:
 		return "action"
+	default:
+		return "unknown"
 	}
-	return "unknown"
 }
 
 // maxGaps bounds how many missing numbers one inbox remembers for a stream,

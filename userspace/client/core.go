@@ -146,8 +146,9 @@ func (c *core) again() bool {
 		return true
 	case wire.ReasonFull, wire.ReasonHandshakeTimeout:
 		return !c.opened
+	default:
+		return false
 	}
-	return false
 }
 
 // pause is how long to wait before the next attempt.

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,40 +70,37 @@ func (b *backend) datagram(key wire.Key, payload []byte, now uint64) {
 	if len(r.Reply) > 0 {
 		b.send(key, r.Reply)
 	}
-	switch r.Outcome {
-	case gate.PassHello:
+	p := b.peers[key]
+	switch {
+	case r.Outcome == gate.PassHello:
 		b.hello(key, payload, now)
-	case gate.PassData, gate.PassReset:
-		p := b.peers[key]
-		if p == nil {
-			return
-		}
+	case p == nil:
+	case r.Outcome == gate.PassReset:
+		_, body, err := wire.ParseHeader(payload)
+		b.check(err)
+		p.Reset(wire.Reason(body[0]))
+	case r.Outcome == gate.PassData:
 		h, body, err := wire.ParseHeader(payload)
-		if err != nil {
-			b.tb.Errorf("gate passed a packet that does not parse: %v", err)
-			return
-		}
-		if r.Outcome == gate.PassReset {
-			p.Reset(wire.Reason(body[0]))
-			return
-		}
+		b.check(err)
 		if p.SACK() {
-			var block wire.AckBlock
-			if body, err = wire.ParseAckBlock(body, &block); err != nil {
-				b.tb.Errorf("gate passed a packet that does not parse: %v", err)
-				return
-			}
+			body, err = wire.ParseAckBlock(body, new(wire.AckBlock))
+			b.check(err)
 		}
 		p.Unreliable(h, body, now)
 	}
 }
 
+// check fails the test when the gate let something through that does not
+// parse.
+func (b *backend) check(err error) {
+	if err != nil {
+		b.tb.Errorf("gate passed a packet: %v", err)
+	}
+}
+
 func (b *backend) hello(key wire.Key, payload []byte, now uint64) {
 	h, body, err := wire.ParseHeader(payload)
-	if err != nil {
-		b.tb.Errorf("gate passed a HELLO that does not parse: %v", err)
-		return
-	}
+	b.check(err)
 	opts, err := wire.ParseHello(body)
 	if err != nil {
 		return
@@ -233,7 +232,7 @@ func (s *testServer) run() {
 	for {
 		s.socket.SetReadDeadline(time.Now().Add(time.Millisecond))
 		n, from, err := s.socket.ReadFromUDPAddrPort(buf)
-		if opErr, ok := err.(net.Error); err != nil && (!ok || !opErr.Timeout()) {
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
 		s.mu.Lock()
