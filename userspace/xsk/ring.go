@@ -24,9 +24,9 @@ import (
 
 // descriptor is struct xdp_desc.
 type descriptor struct {
-	addr    uint64
-	length  uint32
-	options uint32
+	addr   uint64
+	length uint32
+	_      uint32 // options
 }
 
 // ringOffsets is struct xdp_ring_offset.
