@@ -11,7 +11,7 @@ BIN := $(shell if mkdir -p bin 2>/dev/null && [ -w bin ]; then echo bin; \
 	else echo "$${XDG_CACHE_HOME:-$$HOME/.cache}/xrudp/bin"; fi)
 
 # Stamping needs git, and a checkout that git trusts.
-GOBUILD := go build -buildvcs=false -trimpath
+GOBUILD := go build -buildvcs=false
 
 # bpf2go.go names the compiler; nothing else may.
 CLANG := $(shell sed -n 's/^.*-cc \(clang-[0-9]*\) .*$$/\1/p' bpf2go.go | head -n 1)
