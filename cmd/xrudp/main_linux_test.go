@@ -63,7 +63,7 @@ func expectNoPins(t *testing.T, pid int) {
 		t.Fatal(err)
 	}
 	for _, path := range left {
-		if strings.HasSuffix(path, fmt.Sprintf("run-%d", pid)) {
+		if strings.HasSuffix(path, fmt.Sprintf("run-%d-1", pid)) {
 			t.Errorf("still pinned: %s", path)
 		}
 	}
@@ -139,6 +139,56 @@ func TestRunInterrupted(t *testing.T) {
 		}
 	}
 	expectNoPins(t, cmd.Process.Pid)
+}
+
+// When the server is killed the run ends soon, with the reason, and cleans up
+// behind it.
+func TestRunServerKilled(t *testing.T) {
+	cmd, stdout, stderr := prepare(t, "run", "--bots", "8")
+	var once sync.Once
+	cmd.Stdout = child.Lines(func(line string) {
+		fmt.Fprintln(stdout, line)
+		if strings.Contains(line, "8/8 playing") {
+			once.Do(func() { killChild(t, cmd.Process.Pid, "xrudpd") })
+		}
+	})
+	var exit *exec.ExitError
+	if err := cmd.Run(); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("the run ended with %v, want exit code 1", err)
+	}
+	if want := "server ended: signal: killed"; !strings.Contains(stderr.String(), want) {
+		t.Errorf("standard error is %q, want %q", stderr, want)
+	}
+	expectNoPins(t, cmd.Process.Pid)
+}
+
+// killChild kills the child of a process whose program has the given name.
+func killChild(t *testing.T, parent int, name string) {
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", parent))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, list := range lists {
+		pids, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread ended
+		}
+		for _, pid := range strings.Fields(string(pids)) {
+			comm, err := os.ReadFile("/proc/" + pid + "/comm")
+			if err != nil || strings.TrimSpace(string(comm)) != name {
+				continue
+			}
+			var number int
+			if _, err := fmt.Sscan(pid, &number); err != nil {
+				t.Error(err)
+			}
+			if err := syscall.Kill(number, syscall.SIGKILL); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+	}
+	t.Errorf("no child named %s", name)
 }
 
 func TestUsage(t *testing.T) {

@@ -110,8 +110,11 @@ func (s *Server) log(out io.Writer, line string) {
 	if entry.Error != "" {
 		text += ": " + entry.Error
 	}
-	if entry.Level == "warn" || entry.Level == "error" || entry.Level == "fatal" {
+	switch entry.Level {
+	case "error", "fatal":
 		s.last.set(text)
+		fallthrough
+	case "warn":
 		fmt.Fprintf(out, "server: %s\n", text)
 	}
 }
@@ -131,10 +134,13 @@ func (s *Server) Ready(ctx context.Context) (Serving, error) {
 // Died says why a server ended that was not asked to. It is called after Done.
 func (s *Server) Died() error {
 	why := s.last.get()
-	if why == "" && s.Err() != nil {
-		why = s.Err().Error()
+	switch {
+	case s.Err() == nil:
+		return errors.New("server ended by itself")
+	case why == "":
+		return fmt.Errorf("server ended: %w", s.Err())
 	}
-	return errors.New("server ended: " + why)
+	return fmt.Errorf("server ended: %w: %s", s.Err(), why)
 }
 
 // Summary is what a server counted in its life.
@@ -150,8 +156,13 @@ type Summary struct {
 // Finish stops the server and returns its summary. Its folder is removed.
 func (s *Server) Finish(grace time.Duration) (Summary, error) {
 	defer os.RemoveAll(s.folder)
+	select {
+	case <-s.Done():
+		return Summary{}, s.Died()
+	default:
+	}
 	if err := s.Stop(grace); err != nil {
-		return Summary{}, fmt.Errorf("stop server: %w", errors.Join(err, s.Died()))
+		return Summary{}, fmt.Errorf("stop server: %w", err)
 	}
 	b, err := os.ReadFile(s.summaryPath())
 	if err != nil {
