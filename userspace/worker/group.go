@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -57,7 +58,7 @@ func (g *Group) Start() {
 	var mu sync.Mutex
 	for _, w := range g.workers {
 		wg.Go(func() {
-			if err := w.run(); err != nil {
+			if err := w.guarded(); err != nil {
 				mu.Lock()
 				g.err = errors.Join(g.err, fmt.Errorf("worker %d: %w", w.Index(), err))
 				mu.Unlock()
@@ -70,6 +71,17 @@ func (g *Group) Start() {
 		g.close()
 		close(g.ended)
 	}()
+}
+
+// guarded runs a worker and makes a panic an error, so that the process can put
+// away what it has in the kernel.
+func (w *Worker) guarded() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return w.run()
 }
 
 // Done is closed when every worker ended.

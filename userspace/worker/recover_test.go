@@ -234,3 +234,88 @@ func TestReconnectDuringRecovery(t *testing.T) {
 		t.Errorf("the new session ended: %v", p.engine.Reason())
 	}
 }
+
+// lateCommit is a table from which an entry vanishes while a CPU that has found
+// it is still committing a packet.
+type lateCommit struct {
+	Sessions
+	commit func()
+}
+
+func (l lateCommit) Delete(key wire.Key) error {
+	err := l.Sessions.Delete(key)
+	l.commit()
+	return err
+}
+
+// publish commits a packet as a gate does that is past all its checks.
+func (w *world) publish(id uint64, flow, sequence uint32, body []byte) {
+	ring := w.regions.Writer(0)
+	slot, ok := ring.Reserve()
+	if !ok {
+		w.t.Fatal("ring is full")
+	}
+	slot.SessionID, slot.SessionSlot, slot.Sequence = id, flow, sequence
+	slot.Flags = uint8(wire.FlagACK | wire.FlagPSH)
+	slot.Length = uint16(copy(slot.Data[:], body))
+	ring.Publish()
+}
+
+func TestRecoveryTakesLateCommits(t *testing.T) {
+	handler, rec := recording()
+	w := newWorld(t, worldConfig{link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: true})
+	p := w.dial(0)
+	w.until(time.Second, "opening", p.open)
+	id := (*rec).last.ID()
+	state, _ := w.gates[0].Session(p.key)
+	w.crash()
+	w.start()
+	k := w.group.workers[0]
+	body := wire.AppendMessage(nil, wire.Message{Type: 1, Payload: number(42)})
+	k.opts.Sessions = lateCommit{k.opts.Sessions, func() {
+		w.net.At(w.net.Now()+2*ms, func() { w.publish(id, 0, state.Window.Next, body) })
+	}}
+	w.run(time.Second)
+	if got := (*rec).messages; len(got) != 1 || got[0].number != 42 {
+		t.Errorf("messages %+v", got)
+	}
+	if (*rec).closed[id] != wire.ReasonRestarted {
+		t.Errorf("closed: %v", (*rec).closed)
+	}
+}
+
+// Without a gap a recovered session waits for nothing.
+func TestRecoveryIsPrompt(t *testing.T) {
+	handler, rec := recording()
+	w := newWorld(t, worldConfig{link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: true})
+	p := w.dial(0)
+	w.until(time.Second, "opening", p.open)
+	w.stalled = true
+	if err := p.send(session.ReliableOrdered, 0, 1, number(1)); err != nil {
+		t.Fatal(err)
+	}
+	w.run(50 * time.Millisecond)
+	w.stalled = false
+	w.crash()
+	w.start()
+	if got := len((*rec).messages); got != 1 {
+		t.Errorf("%d messages at once, want 1", got)
+	}
+	w.run(100 * time.Millisecond)
+	if !p.engine.Over() {
+		t.Error("the client waits to be told")
+	}
+}
+
+// A packet that nobody owns any more does not take a slot away for good.
+func TestStrayCommitIsReleased(t *testing.T) {
+	handler, rec := recording()
+	w := newWorld(t, worldConfig{handler: handler})
+	body := wire.AppendMessage(nil, wire.Message{Type: 1, Payload: number(1)})
+	w.publish(77, 3, 5, body)
+	w.publish(78, 1<<31, 5, body)
+	w.group.workers[0].pass(w.net.Now())
+	if held := heldSlots(w); held != 0 || len((*rec).messages) != 0 {
+		t.Errorf("%d slots held, %d messages", held, len((*rec).messages))
+	}
+}

@@ -63,13 +63,16 @@ func (w *Worker) run() error {
 	if err := w.takeOver(); err != nil {
 		return err
 	}
-	for !w.finished() {
+	for {
 		now := w.opts.Clock()
 		busy := w.pass(now)
 		switch {
 		case w.failure != nil:
 			w.publish()
 			return w.failure
+		case w.finished():
+			w.publish()
+			return nil
 		case busy:
 			w.spin.since = 0
 		case w.opts.BusyPoll:
@@ -77,8 +80,6 @@ func (w *Worker) run() error {
 			w.sleep()
 		}
 	}
-	w.publish()
-	return nil
 }
 
 // sleep waits until something arrives or is due. The order closes the gap

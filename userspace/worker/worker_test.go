@@ -300,6 +300,29 @@ func TestClientStartsAnew(t *testing.T) {
 	})
 }
 
+// A HELLO that arrives together with packets of the session it replaces does
+// not take their delivery away.
+func TestClientStartsAnewWhileWorkerStandsStill(t *testing.T) {
+	handler, rec := recording()
+	w := newWorld(t, worldConfig{link: simnet.Link{Delay: 10 * time.Millisecond}, handler: handler, kernel: true})
+	p := w.dial(0)
+	w.until(time.Second, "opening", p.open)
+	w.stalled = true
+	for n := range uint32(5) {
+		if err := p.send(session.ReliableOrdered, 0, 1, number(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.run(50 * time.Millisecond)
+	p.connect()
+	w.run(50 * time.Millisecond)
+	w.resume()
+	w.until(time.Second, "opening again", p.open)
+	if got := len((*rec).messages); got != 5 || len((*rec).closed) != 1 {
+		t.Errorf("%d messages, want 5; %d sessions closed, want 1", got, len((*rec).closed))
+	}
+}
+
 // Copies of a HELLO that are on their way together open one session.
 func TestRepeatedHello(t *testing.T) {
 	bothGates(t, func(t *testing.T, kernel bool) {

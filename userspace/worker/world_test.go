@@ -46,6 +46,10 @@ type world struct {
 	// the kernel does.
 	kernel bool
 
+	// passedTo takes what a gate in the kernel redirects, as the host's stack
+	// delivers it: unlabelled. nil: the worker's AF_XDP socket takes it.
+	passedTo *memoryLane
+
 	// onOutcome sees what the gate decided.
 	onOutcome func(p *peer, packet []byte, out gate.Outcome)
 }
@@ -400,6 +404,12 @@ func (p *peer) atServer(packet []byte) {
 		d.Gated = true
 	}
 	if w.group == nil {
+		return
+	}
+	if w.passedTo != nil {
+		d.Gated = false
+		w.passedTo.inbound = append(w.passedTo.inbound, d)
+		w.passBy(p.worker, w.net.Now())
 		return
 	}
 	w.lanes[p.worker].inbound = append(w.lanes[p.worker].inbound, d)

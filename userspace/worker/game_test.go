@@ -1,0 +1,162 @@
+package worker
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/xrudp/xrudp/userspace/game"
+	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// player is a client that joined a room and keeps what it hears.
+type player struct {
+	*peer
+	id        uint32
+	chats     map[uint32][]uint32 // numbers by sender
+	positions map[uint32]game.Position
+	said      uint32
+}
+
+func (w *world) join(worker int, room uint32) *player {
+	p := &player{peer: w.dial(worker), chats: map[uint32][]uint32{}, positions: map[uint32]game.Position{}}
+	p.onGot = func(m session.Message) {
+		switch m.Type {
+		case game.TypeWelcome:
+			welcome, err := game.ParseWelcome(m.Payload)
+			if err != nil {
+				w.t.Error(err)
+			}
+			p.id = welcome.Player
+		case game.TypeChatFrom:
+			chat, err := game.ParseChatFrom(m.Payload)
+			if err != nil {
+				w.t.Error(err)
+			}
+			p.chats[chat.Sender] = append(p.chats[chat.Sender], chat.Number)
+		case game.TypePositions:
+			all, err := game.ParsePositions(m.Payload)
+			if err != nil {
+				w.t.Error(err)
+			}
+			for i := range all.Len() {
+				placed := all.At(i)
+				p.positions[placed.Player] = placed.Position
+			}
+		}
+	}
+	w.until(10*time.Second, "opening", p.open)
+	if err := p.send(session.ReliableOrdered, 0, game.TypeJoin, game.Join{Room: room}.AppendTo(nil)); err != nil {
+		w.t.Fatal(err)
+	}
+	w.until(10*time.Second, "the welcome", func() bool { return p.id != 0 })
+	return p
+}
+
+// One room, players on every worker, a bad path: each hears everything once and
+// in order.
+func TestOneRoomAcrossWorkers(t *testing.T) {
+	for _, workers := range []int{1, 2, 3} {
+		t.Run(fmt.Sprint("workers_", workers), func(t *testing.T) {
+			const players, messages = 6, 50
+			w := newWorld(t, worldConfig{seed: uint64(workers), workers: workers, link: lossy, handler: Game})
+			var all []*player
+			for i := range players {
+				all = append(all, w.join(i%workers, 1))
+			}
+			var feed func()
+			feed = func() {
+				for i, p := range all {
+					if p.said == messages {
+						return
+					}
+					p.said++
+					if err := p.send(session.ReliableOrdered, 1, game.TypeChat, game.Chat{Number: p.said, Text: []byte("x")}.AppendTo(nil)); err != nil {
+						t.Fatal(err)
+					}
+					at := game.Position{X: float32(i), Y: float32(p.said) / 10}
+					if err := p.send(session.UnreliableSequenced, 0, game.TypePosition, at.AppendTo(nil)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.net.At(w.net.Now()+20*ms, feed)
+			}
+			feed()
+			w.until(time.Minute, "delivery", func() bool {
+				return !slices.ContainsFunc(all, func(p *player) bool {
+					n := 0
+					for _, numbers := range p.chats {
+						n += len(numbers)
+					}
+					return n < players*messages
+				})
+			})
+			w.run(3 * time.Second)
+			for i, p := range all {
+				if len(p.chats) != players || len(p.positions) != players {
+					t.Errorf("player %d heard %d players and saw %d, want %d", i, len(p.chats), len(p.positions), players)
+				}
+				for sender, numbers := range p.chats {
+					for n, got := range numbers {
+						if got != uint32(n+1) {
+							t.Fatalf("player %d: message %d of %d is number %d", i, n+1, sender, got)
+						}
+					}
+				}
+				for other, o := range all {
+					at := p.positions[o.id]
+					if at.X != float32(other) || at.Y < messages/10-1 {
+						t.Errorf("player %d sees player %d at %+v", i, other, at)
+					}
+				}
+			}
+		})
+	}
+}
+
+// While a worker does not read its mail nothing is lost and nobody takes more
+// than the mailbox holds: the others leave packets in their rings.
+func TestMailboxFull(t *testing.T) {
+	w := newWorld(t, worldConfig{workers: 2, handler: Game, kernel: true})
+	owner, far := w.join(0, 2), w.join(1, 2)
+	_ = owner
+	near, stopped := w.group.workers[1], w.group.workers[0]
+	total := uint32(0)
+	for total < 3*mailboxSize {
+		for range 30 {
+			total++
+			if err := far.send(session.ReliableOrdered, 1, game.TypeChat, game.Chat{Number: total, Text: []byte("x")}.AppendTo(nil)); err != nil {
+				total--
+				break
+			}
+		}
+		// Only the sender's worker runs.
+		end := w.net.Now() + 5*ms
+		for w.net.Step(end) {
+			w.passAt[0] = 1
+		}
+		if w.net.Now()-startTime > uint64(5*time.Minute) {
+			break
+		}
+	}
+	box := near.post[0]
+	if box.full.Len() != mailboxSize || !near.pressed {
+		t.Fatalf("%d letters in the mailbox, pressed %v; want it full", box.full.Len(), near.pressed)
+	}
+	if len(box.waiting) > ringBatch*wire.MaxMessages {
+		t.Errorf("%d letters wait", len(box.waiting))
+	}
+	w.passAt[0] = 0
+	w.passBy(0, w.net.Now())
+	w.until(time.Minute, "delivery", func() bool { return len(far.chats[far.id]) == int(total) })
+	for n, got := range far.chats[far.id] {
+		if got != uint32(n+1) {
+			t.Fatalf("message %d is number %d", n+1, got)
+		}
+	}
+	if stopped.failure != nil || near.pressed {
+		t.Errorf("failure %v, pressed %v", stopped.failure, near.pressed)
+	}
+}
