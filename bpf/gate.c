@@ -364,6 +364,8 @@ static __always_inline bool find_ring(const struct config *cfg, __u32 worker,
 		return false;
 	ring->first = number * cfg->commit_slots;
 	ring->free = load_acquire(&ring->ctl->fill_head) - ring->ctl->fill_tail;
+	if (ring->free > cfg->commit_slots)
+		ring->free = 0; /* indices of no worker of ours */
 	return true;
 }
 
