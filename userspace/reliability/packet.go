@@ -1,7 +1,9 @@
 package reliability
 
-// BodySize is the room in a Packet: a datagram of 1200 bytes less its header.
-const BodySize = 1200 - 21
+import "github.com/xrudp/xrudp/userspace/wire"
+
+// BodySize is the room in a Packet: a datagram less its header.
+const BodySize = wire.MaxDatagram - wire.HeaderSize
 
 // poolKeep bounds how many unused packets a Pool keeps for later.
 const poolKeep = 4096

@@ -1,5 +1,7 @@
 package reliability
 
+import "github.com/xrudp/xrudp/userspace/wire"
+
 // replayJump is how far ahead an unreliable packet may be to be believed.
 const replayJump = 64 * WindowSize
 
@@ -27,7 +29,7 @@ func (w *ReplayWindow) Accept(seq uint32) bool {
 		return true
 	}
 	behind := w.High - seq
-	if behind >= 64 || w.Bits>>behind&1 != 0 {
+	if behind >= wire.ReplayWindow || w.Bits>>behind&1 != 0 {
 		return false
 	}
 	w.Bits |= 1 << behind

@@ -184,6 +184,10 @@ func TestSenderFindsLoss(t *testing.T) {
 			if f.s.RTT.RTO() != 2*InitialRTO {
 				f.t.Errorf("RTO %d ms", f.s.RTT.RTO()/ms)
 			}
+			// The last one was sent 140 ms after the first.
+			if took := f.now - 1000*ms; took > InitialRTO+150*ms {
+				f.t.Errorf("the last was found lost after %d ms", took/ms)
+			}
 		}},
 		{"acknowledged_while_waiting", func(f *flight) {
 			f.send(5)
@@ -249,38 +253,52 @@ func TestSenderSamplesOnlyWhatWasSentOnce(t *testing.T) {
 
 func TestSenderLimits(t *testing.T) {
 	f := newFlight(t, 0)
-	big := func() *Packet {
-		p := f.pool.Get()
-		p.Messages = 32
-		return p
-	}
-	if f.s.MaySend(big(), 0) {
+	p := f.pool.Get()
+	if f.s.MaySend(p, 0) {
 		t.Error("peer without room")
 	}
 	f.send(congestion.InitialWindow)
-	if f.s.MaySend(big(), WindowSize) {
+	if f.s.MaySend(p, WindowSize) {
 		t.Error("congestion window exceeded")
 	}
-	// All but the first arrive, again and again: the window moves on until
-	// the messages outstanding could carry an id too far ahead.
-	sent := uint32(congestion.InitialWindow)
-	for range 600 {
-		a := Ack{Next: 0}
-		for n := uint32(1); n < min(sent, 257); n++ {
-			a.Sack[(n-1)/64] |= 1 << ((n - 1) % 64)
-			a.Words = int((n-1)/64) + 1
-		}
-		f.s.OnAck(&a, f.now)
-		f.again()
-		p := big()
-		if !f.s.MaySend(p, WindowSize) {
-			break
-		}
-		f.s.Send(p, f.now)
-		sent++
+	f.ack(60)
+	if f.s.MaySend(p, 4) || !f.s.MaySend(p, 5) {
+		t.Error("peer with room for one more packet")
 	}
-	if f.s.Outstanding() > WindowSize || f.s.messages > MaxAhead {
-		t.Errorf("%d packets, %d messages outstanding", f.s.Outstanding(), f.s.messages)
+}
+
+// wideWindow is a controller that allows everything.
+type wideWindow struct{ congestion.Controller }
+
+func (wideWindow) Window() int             { return congestion.MaxWindow }
+func (wideWindow) OnAck(int, uint32, bool) {}
+
+// TestSenderKeepsIDsWithinReach: all messages could be of one channel, and the
+// first of them be missing.
+func TestSenderKeepsIDsWithinReach(t *testing.T) {
+	f := newFlight(t, 0)
+	f.s.Init(0, wideWindow{congestion.NewReno()}, &f.pool)
+	fill := func() (messages int) {
+		for {
+			p := f.pool.Get()
+			p.Messages = 32
+			if !f.s.MaySend(p, WindowSize) {
+				return messages
+			}
+			f.s.Send(p, f.now)
+			messages += 32
+		}
+	}
+	if got := fill(); got != MaxAhead {
+		t.Errorf("%d messages outstanding, want %d", got, MaxAhead)
+	}
+	f.ack(0, 1, 2, 3)
+	if got := fill(); got != 0 {
+		t.Errorf("%d more though the first is missing", got)
+	}
+	f.ack(10)
+	if got := fill(); got != 320 {
+		t.Errorf("%d more for 10 packets acknowledged", got)
 	}
 }
 

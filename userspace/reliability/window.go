@@ -6,16 +6,20 @@
 // windows.
 package reliability
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/xrudp/xrudp/userspace/wire"
+)
 
 // WindowSize is the reliable receive window in packets.
-const WindowSize = 1024
+const WindowSize = wire.ReceiveWindow
 
 // windowWords is the number of 64-bit words in the ring of a receive window.
 const windowWords = WindowSize / 64
 
 // SackWords is the number of bitmap words an acknowledgement can carry.
-const SackWords = 4
+const SackWords = wire.AckWordsMax
 
 // Class says what a reliable sequence number means to a receive window.
 type Class uint8
@@ -96,10 +100,7 @@ func (w *ReceiveWindow) advance() {
 	for {
 		word := &w.Bits[w.Next/64%windowWords]
 		shift := w.Next % 64
-		run := uint32(bits.TrailingZeros64(^(*word >> shift)))
-		if run > 64-shift {
-			run = 64 - shift
-		}
+		run := uint32(bits.TrailingZeros64(^(*word >> shift))) // at most 64 - shift
 		if run == 0 {
 			return
 		}

@@ -43,7 +43,6 @@ type handshake struct {
 	isn       uint32
 	serverISN uint32
 	opts      wire.Options // of the SYN|ACK
-	window    uint16
 	sendDue   bool
 	tries     uint
 	sentAt    uint64
@@ -158,7 +157,7 @@ func (s *Session) packetSYNACK(payload []byte) (Drop, bool) {
 		s.sampleRTT(s.now - s.hs.sentAt)
 	}
 	s.state = HelloSent
-	s.hs.opts, s.hs.serverISN, s.hs.window = opts, h.Sequence, h.Window
+	s.hs.opts, s.hs.serverISN = opts, h.Sequence
 	s.hs.tries = 0
 	s.hs.sendDue, s.hs.retryAt = true, reliability.Never
 	s.sack = opts.SACK && !s.cfg.NoSACK

@@ -20,6 +20,7 @@ func (s *Session) Fill(buf []byte, now uint64) int {
 		if s.ackDue {
 			n = s.fillAck(buf[:0])
 		}
+	case Closed:
 	}
 	if n == 0 && s.resetDue {
 		s.resetDue = false

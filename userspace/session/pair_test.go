@@ -40,6 +40,7 @@ func newPair(t testing.TB, client, server Config) *pair {
 	}
 	client.Message = func(_ *Session, m Message) { p.keep(&p.fromServer, m) }
 	server.Message = func(_ *Session, m Message) { p.keep(&p.fromClient, m) }
+	server.ReceiveWindow = func() int { return p.room }
 	server.Release = func(_ *Session, ref Ref) {
 		if _, ok := p.bodies[ref]; !ok {
 			t.Fatalf("ref %d released twice", ref)

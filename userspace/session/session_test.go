@@ -9,6 +9,88 @@ import (
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
+func TestHandshake(t *testing.T) {
+	var got []string
+	cfg := Config{Message: func(_ *Session, m Message) { got = append(got, string(m.Payload)) }}
+	now := 1000 * ms
+	c := NewClient(cfg, 100, now)
+	buf := make([]byte, wire.MaxDatagram)
+	n := c.Fill(buf, now)
+	h, opts, err := wire.ParseSYN(buf[:n])
+	if err != nil || h.Sequence != 100 || !opts.SACK || !wire.Verify(buf[:n]) {
+		t.Fatalf("SYN: %+v %+v %v", h, opts, err)
+	}
+	if c.Fill(buf, now) != 0 {
+		t.Fatal("a second SYN at once")
+	}
+	if err := c.Send(Unreliable, 0, 1, nil); !errors.Is(err, ErrNotOpen) {
+		t.Errorf("Send before opening: %v", err)
+	}
+	now += 20 * ms
+	reply := wire.AppendSYNACK(nil, 100, wire.Options{Cookie: 4000, HasCookie: true, SACK: true, MTU: 1200}, now/1000)
+	other := append([]byte(nil), reply...)
+	other[3]++ // another sequence than the cookie's
+	wire.Seal(other)
+	if err := c.Packet(other, now); !errors.Is(err, DropHandshake) || c.State() != SynSent {
+		t.Fatalf("SYN|ACK with another sequence: %v, %v", err, c.State())
+	}
+	if err := c.Packet(reply, now); err != nil || c.State() != HelloSent {
+		t.Fatalf("SYN|ACK: %v, %v", err, c.State())
+	}
+	if err := c.Packet(reply, now); !errors.Is(err, DropHandshake) {
+		t.Errorf("second SYN|ACK: %v", err)
+	}
+	n = c.Fill(buf, now)
+	h, body, err := wire.ParseHeader(buf[:n])
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello, err := wire.ParseHello(body)
+	if err != nil || hello.Cookie != 4000 || !hello.SACK || h.Sequence != 101 || h.Ack != 2001 {
+		t.Fatalf("HELLO: %+v %+v %v", h, hello, err)
+	}
+	first := append([]byte(nil), body...)
+	now = c.NextTimeout()
+	c.Tick(now)
+	if n = c.Fill(buf, now); string(buf[wire.HeaderSize:n]) != string(first) {
+		t.Fatal("the HELLO is not sent again")
+	}
+	s := NewServer(cfg, Opening{
+		ID: 1, ClientISN: h.Sequence - 1, ServerISN: h.Ack - 1,
+		Window: h.Window, Timestamp: h.Timestamp, SACK: hello.SACK, MTU: hello.MTU,
+	}, now)
+	if err := s.Send(ReliableOrdered, 3, 1, []byte("welcome")); err != nil {
+		t.Fatal(err)
+	}
+	now += 10 * ms
+	for n = s.Fill(buf, now); n > 0; n = s.Fill(buf, now) {
+		if err := c.Packet(buf[:n], now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.State() != Open || len(got) != 1 || got[0] != "welcome" {
+		t.Fatalf("client %v, got %q", c.State(), got)
+	}
+}
+
+func TestHandshakeIsRefused(t *testing.T) {
+	now := 1000 * ms
+	c := NewClient(Config{}, 100, now)
+	buf := make([]byte, wire.MaxDatagram)
+	c.Fill(buf, now)
+	if err := c.Packet(AppendReset(nil, 2001, 101, wire.ReasonFull, now), now); !errors.Is(err, DropHandshake) {
+		t.Errorf("reset before any answer: %v", err)
+	}
+	_ = c.Packet(wire.AppendSYNACK(nil, 100, wire.Options{Cookie: 4000, HasCookie: true}, now/1000), now)
+	h, _, _ := wire.ParseHeader(buf[:c.Fill(buf, now)])
+	if err := c.Packet(AppendReset(nil, h.Ack, h.Sequence+1, wire.ReasonFull, now), now); err != nil {
+		t.Fatal(err)
+	}
+	if c.State() != Closed || c.Reason() != wire.ReasonFull || c.Fill(buf, now) != 0 {
+		t.Errorf("%v (%v)", c.State(), c.Reason())
+	}
+}
+
 func TestSendRefuses(t *testing.T) {
 	p := newPair(t, Config{SendQueue: 4000}, Config{})
 	tests := []struct {
@@ -153,30 +235,42 @@ func TestTimeoutBacksOff(t *testing.T) {
 }
 
 func TestPeerWithoutRoom(t *testing.T) {
-	p := newPair(t, Config{}, Config{})
-	p.send(p.c, ReliableOrdered, 0, "x")
-	p.room = 1
-	p.exchange()
+	p := newPair(t, Config{KeepaliveInterval: time.Second}, Config{})
 	p.room = 0
-	p.after(50 * ms)
-	// A keepalive brings the news that there is no room.
-	p.after(1100 * ms)
+	p.send(p.s, ReliableOrdered, 0, "no room")
+	p.exchange()
 	before := p.packets
 	p.send(p.c, ReliableOrdered, 0, "waits")
-	p.after(5000 * ms)
-	if sent := p.packets - before; sent < 4 || sent > 20 {
-		t.Errorf("%d probes in 5 s", sent)
+	p.after(200 * ms)
+	if probes := p.packets - before; probes < 2 || probes > 4 {
+		t.Errorf("%d probes in 200 ms", probes)
 	}
-	if got := texts(p.fromClient); got != "x " {
-		t.Fatalf("arrived without room: %q", got)
+	before = p.packets
+	p.after(5000 * ms)
+	if probes := p.packets - before; probes < 5 || probes > 10 {
+		t.Errorf("%d probes in the next 5 s", probes)
+	}
+	if len(p.fromClient) != 0 {
+		t.Fatalf("arrived without room: %q", texts(p.fromClient))
 	}
 	if p.c.State() != Open {
 		t.Fatalf("client %v (%v)", p.c.State(), p.c.Reason())
 	}
 	p.room = 10
 	p.after(1100 * ms)
-	if got := texts(p.fromClient); got != "x waits " {
+	if got := texts(p.fromClient); got != "waits " {
 		t.Errorf("with room again: %q", got)
+	}
+	// The next time probing starts anew.
+	p.room = 0
+	p.send(p.s, ReliableOrdered, 0, "no room")
+	p.exchange()
+	p.send(p.c, ReliableOrdered, 0, "again")
+	p.after(20 * ms)
+	p.room = 10
+	p.after(40 * ms)
+	if got := texts(p.fromClient); got != "waits again " {
+		t.Errorf("with room soon: %q", got)
 	}
 }
 
@@ -193,6 +287,36 @@ func TestWindowOfThePeerIsKept(t *testing.T) {
 	p.exchange()
 	if sent := p.packets - before; sent != 3 {
 		t.Errorf("%d packets into a window of 3", sent)
+	}
+}
+
+func TestClientSaysWhatArrivedBehindAGap(t *testing.T) {
+	p := newPair(t, Config{}, Config{})
+	p.loseDown = true
+	p.send(p.s, ReliableOrdered, 0, "1")
+	p.exchange()
+	p.loseDown = false
+	for range 4 {
+		p.send(p.s, ReliableOrdered, 0, "x")
+		p.exchange()
+	}
+	if st := p.s.Stats(); st.Retransmitted != 1 || len(p.fromServer) != 5 {
+		t.Errorf("%d sent again, %d arrived, without any time passing", st.Retransmitted, len(p.fromServer))
+	}
+}
+
+func TestHeldAcknowledgementIsNoRoundTrip(t *testing.T) {
+	p := newPair(t, Config{}, Config{})
+	for range 100 {
+		p.send(p.s, ReliableOrdered, 0, "x")
+		n := p.s.Fill(p.buf[:], p.now)
+		p.now += 2 * ms // on its way
+		p.down(p.buf[:n])
+		p.now += 15 * ms // until the client's next frame
+		p.exchange()
+	}
+	if rtt := p.s.Stats().SRTT; rtt < time.Millisecond || rtt > 3*time.Millisecond {
+		t.Errorf("round trip of 2 ms measured as %v", rtt)
 	}
 }
 
@@ -579,7 +703,7 @@ func TestPacketDrops(t *testing.T) {
 			b := append(h.AppendTo(nil), body...)
 			wire.Seal(b)
 			err := p.c.Packet(b, p.now)
-			if err != tt.want {
+			if !errors.Is(err, tt.want) {
 				t.Fatalf("got %v, want %v", err, tt.want)
 			}
 			var drop Drop
@@ -590,23 +714,23 @@ func TestPacketDrops(t *testing.T) {
 				t.Errorf("client %v", p.c.State())
 			}
 			b[len(b)-1] ^= 1
-			if err := p.c.Packet(b, p.now); err != DropChecksum && tt.want != DropFlags {
+			if err := p.c.Packet(b, p.now); !errors.Is(err, DropChecksum) && !errors.Is(tt.want, DropFlags) {
 				t.Errorf("corrupted: %v", err)
 			}
 		})
 	}
 	p := newPair(t, Config{}, Config{})
-	if err := p.c.Packet(make([]byte, 20), p.now); err != DropTruncated {
+	if err := p.c.Packet(make([]byte, 20), p.now); !errors.Is(err, DropTruncated) {
 		t.Error(err)
 	}
-	if err := p.c.Packet(make([]byte, 1201), p.now); err != DropOversize {
+	if err := p.c.Packet(make([]byte, 1201), p.now); !errors.Is(err, DropOversize) {
 		t.Error(err)
 	}
 	p.c.Abort(wire.ReasonClosed)
 	h := header(p)
 	b := append(h.AppendTo(nil), 0)
 	wire.Seal(b)
-	if err := p.c.Packet(b, p.now); err != DropOver {
+	if err := p.c.Packet(b, p.now); !errors.Is(err, DropOver) {
 		t.Error(err)
 	}
 }

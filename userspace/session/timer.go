@@ -17,6 +17,7 @@ func (s *Session) NextTimeout() uint64 {
 			at = min(at, s.windowProbeAt())
 		}
 		return at
+	case Lingering, Closed:
 	}
 	return s.deadline
 }
@@ -34,6 +35,7 @@ func (s *Session) Tick(now uint64) {
 		if s.now >= s.deadline {
 			s.end(Closed, s.reason)
 		}
+	case Closed:
 	}
 }
 

@@ -2,6 +2,7 @@ package simnet_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -177,6 +178,7 @@ func (w *world) arriveAtServer(packet []byte) {
 			}
 			w.server.Reset(why)
 		}
+	default:
 	}
 	if len(r.Reply) > 0 {
 		w.down.Send(r.Reply)
@@ -393,11 +395,9 @@ func (s *stream) send(from *session.Session, mode session.Mode, channel uint8, s
 	for i := 8; i < len(payload); i++ {
 		payload[i] = byte(*number + uint32(i))
 	}
-	switch err := from.Send(mode, channel, 1+channel, payload); err {
-	case nil:
-	case session.ErrWouldBlock:
+	if err := from.Send(mode, channel, 1+channel, payload); errors.Is(err, session.ErrWouldBlock) {
 		return false
-	default:
+	} else if err != nil {
 		s.w.fatalf("%s: %v in state %v (%v)", s.name, err, from.State(), from.Reason())
 	}
 	*number++
@@ -438,6 +438,7 @@ func (s *stream) receive(m session.Message) {
 		if int64(number) <= *last {
 			s.w.fatalf("%s: sequenced message %d of channel %d after %d", s.name, number, m.Channel, *last)
 		}
+	default:
 	}
 	*last = max(*last, int64(number))
 	if m.Mode.Reliable() {
