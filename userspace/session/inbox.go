@@ -57,8 +57,8 @@ func (b *inbox) grow(next uint32, span int) {
 	}
 }
 
-// receive takes a reliable packet that is Fresh. release says that ref is to
-// be given back.
+// receive takes a reliable packet that is Fresh: hands over what it can, keeps
+// the rest, and follows the window.
 func (s *Session) receive(seq uint32, flags wire.Flags, body []byte, ref Ref) {
 	next := s.rcv.Next
 	s.inbox.put(next, seq, ref, body)
