@@ -156,9 +156,11 @@ func (g *Group) close() {
 	}
 }
 
-// leave closes the worker's sessions, in order if there is time.
+// leave closes the worker's sessions, in order if there is time. Either way the
+// handler gets what was acknowledged.
 func (w *Worker) leave(grace time.Duration) {
 	w.leaving = true
+	w.drainAll()
 	if until := w.now + uint64(grace); until < w.leaveBy || w.leaveBy == 0 {
 		w.leaveBy = max(until, 1)
 	}
@@ -166,6 +168,9 @@ func (w *Worker) leave(grace time.Duration) {
 		switch {
 		case s == nil || s.engine.Over():
 		case grace == 0:
+			if s.recovered {
+				s.engine.FlushHeld()
+			}
 			s.Abort(wire.ReasonShuttingDown)
 		case !s.recovered:
 			s.Close(wire.ReasonShuttingDown)

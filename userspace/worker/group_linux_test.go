@@ -182,11 +182,21 @@ func TestGroupOverUDP(t *testing.T) {
 
 			ended := make(chan error, 1)
 			go func() { ended <- group.Shutdown(ctx) }()
+			// Clients go on: the server waits for their acknowledgements.
+			start := time.Now()
 			until(t, "the end", func() bool {
-				return !slices.ContainsFunc(all, func(c *caller) bool { return !c.engine.Over() })
+				select {
+				case err := <-ended:
+					if err != nil {
+						t.Error(err)
+					}
+					return true
+				default:
+					return false
+				}
 			}, all...)
-			if err := <-ended; err != nil {
-				t.Error(err)
+			if took := time.Since(start); took > 2*time.Second {
+				t.Errorf("shutting down took %v", took)
 			}
 			for _, c := range all {
 				if c.engine.Reason() != wire.ReasonShuttingDown {

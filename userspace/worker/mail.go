@@ -72,7 +72,6 @@ func (w *Worker) Mail(to int, letter []byte, must bool) {
 		return
 	}
 	w.mailWaited++
-	w.pressed = true
 	box.waiting = append(box.waiting, p)
 }
 

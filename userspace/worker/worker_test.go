@@ -464,3 +464,26 @@ func TestLeave(t *testing.T) {
 		t.Errorf("late client: %v", late.engine.Reason())
 	}
 }
+
+// A shutdown without any time left still hands over what was acknowledged.
+func TestLeaveAtOnce(t *testing.T) {
+	handler, rec := recording()
+	w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: handler, kernel: true})
+	p := w.dial(0)
+	w.until(time.Second, "opening", p.open)
+	w.stalled = true
+	for n := range uint32(5) {
+		if err := p.send(session.ReliableOrdered, 0, 1, number(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.run(50 * time.Millisecond)
+	k := w.group.workers[0]
+	k.Do(func() { k.leave(0) })
+	w.resume()
+	w.until(time.Second, "the end", k.finished)
+	if got := len((*rec).messages); got != 5 {
+		t.Errorf("%d messages, want 5", got)
+	}
+	w.until(time.Second, "the client's end", p.engine.Over)
+}

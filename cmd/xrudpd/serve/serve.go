@@ -48,18 +48,19 @@ type Server struct {
 	workers int
 	cpus    []int
 
-	report  Report
-	group   *worker.Group
-	batches []transport.Batch // to be closed
-	xdp     *loader.Gate      // nil in mode udp
-	folder  string            // of its pins
-	closers []func() error    // in reverse
-	cookies gate.CookieKeys   // of mode udp
-	stop    context.CancelFunc
-	idle    chan struct{} // closed when the upkeep ended
+	report       Report
+	group        *worker.Group
+	batches      []transport.Batch      // to be closed
+	xdp          *loader.Gate           // nil in mode udp
+	folder       string                 // of its pins
+	releaseState func(clean bool) error // of mode udp, nil without a file
+	cookies      gate.CookieKeys        // of mode udp
+	stop         context.CancelFunc
+	idle         chan struct{} // closed when the upkeep ended
 }
 
-// Open attaches and opens everything. After an error nothing is left behind.
+// Open attaches and opens everything. After an error nothing is left behind but
+// what a former server had left, with the program detached.
 func Open(cfg config.Config, handler func(*worker.Worker) worker.Handler, log zerolog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -69,6 +70,12 @@ func Open(cfg config.Config, handler func(*worker.Worker) worker.Handler, log ze
 		return nil, err
 	}
 	s := &Server{cfg: cfg, log: log, addr: addr}
+	defer func() {
+		if p := recover(); p != nil {
+			_ = s.release(!s.report.Reused)
+			panic(p)
+		}
+	}()
 	if err := s.place(); err != nil {
 		return nil, err
 	}
@@ -77,7 +84,7 @@ func Open(cfg config.Config, handler func(*worker.Worker) worker.Handler, log ze
 		err = s.makeWorkers(options, handler)
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.release(true))
+		return nil, errors.Join(err, s.release(!s.report.Reused))
 	}
 	return s, nil
 }
@@ -178,15 +185,30 @@ func (s *Server) Shutdown(ctx context.Context) error { return s.group.Shutdown(c
 // Close takes everything back that Open attached, unless the configuration
 // says to keep it. It is called after Done, or instead of Start.
 //
-// A server that failed leaves its maps pinned without the program, for the
-// next one to deliver what was acknowledged.
+// A server that failed, that still runs and is ended, or that did not start to
+// take over what a former one left, leaves its memory behind without the
+// program, for the next one to deliver what was acknowledged.
 func (s *Server) Close() error {
-	if s.stop != nil {
-		s.stop()
-		<-s.idle
+	if s.stop == nil {
+		return s.release(!s.report.Reused)
 	}
-	failed := s.stop != nil && s.group.Err() != nil
-	return s.release(!failed)
+	clean := s.end()
+	s.stop()
+	<-s.idle
+	return s.release(clean)
+}
+
+// end makes sure that no worker runs, and reports whether they ended in order.
+func (s *Server) end() bool {
+	select {
+	case <-s.group.Done():
+		return s.group.Err() == nil
+	default:
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = s.group.Shutdown(ctx)
+	return false
 }
 
 // release closes transports first, so that the kernel steers nothing to them,
@@ -201,9 +223,9 @@ func (s *Server) release(clean bool) error {
 		errs = append(errs, s.releaseXDP(clean))
 		s.xdp = nil
 	}
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		errs = append(errs, s.closers[i]())
+	if s.releaseState != nil {
+		errs = append(errs, s.releaseState(clean))
+		s.releaseState = nil
 	}
-	s.closers = nil
 	return errors.Join(errs...)
 }

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/gate"
@@ -44,27 +43,27 @@ func (s *Status) Line(before *Status) string {
 	rate := func(n uint64) string { return fmt.Sprintf("%.0f", float64(n)/seconds) }
 
 	var verdicts [gate.Redirect + 1]uint64
-	var all uint64
+	var all, absorbed uint64
 	for i, n := range s.Gate {
 		d := n - before.Gate[i]
-		verdicts[gate.Outcome(i).Verdict()] += d
 		all += d
+		switch out := gate.Outcome(i); out {
+		case gate.AbsorbAck, gate.AbsorbAckStale:
+			// Dropped by verdict only: its effect is kept.
+			absorbed += d
+		default:
+			verdicts[out.Verdict()] += d
+		}
 	}
 	acks := s.Gate[gate.TXAck] - before.Gate[gate.TXAck]
 	w := s.Workers.Since(&before.Workers)
 
-	var b strings.Builder
-	fmt.Fprintf(&b, "packets/s %s (", rate(all))
-	for _, v := range []gate.Verdict{gate.TX, gate.Redirect, gate.Pass, gate.Drop, gate.Aborted} {
-		if v != gate.TX {
-			b.WriteByte(' ')
-		}
-		fmt.Fprintf(&b, "%v %s", v, rate(verdicts[v]))
-	}
-	fmt.Fprintf(&b, "), acks/s %s, messages/s %s, batches/s in %s out %s, sessions %d, rtt p50 %s p99 %s",
-		rate(acks), rate(w.Get(metrics.Messages)), rate(w.Get(metrics.BatchesIn)), rate(w.Get(metrics.BatchesOut)),
+	return fmt.Sprintf("packets/s %s (tx %s absorb %s redirect %s pass %s drop %s aborted %s), acks/s %s, "+
+		"messages/s %s, batches/s in %s out %s, sessions %d, rtt p50 %s p99 %s",
+		rate(all), rate(verdicts[gate.TX]), rate(absorbed), rate(verdicts[gate.Redirect]),
+		rate(verdicts[gate.Pass]), rate(verdicts[gate.Drop]), rate(verdicts[gate.Aborted]), rate(acks),
+		rate(w.Get(metrics.Messages)), rate(w.Get(metrics.BatchesIn)), rate(w.Get(metrics.BatchesOut)),
 		s.Sessions(), micros(&w.RTT, 0.5), micros(&w.RTT, 0.99))
-	return b.String()
 }
 
 // micros is a quantile of round-trip times, or a dash without any.

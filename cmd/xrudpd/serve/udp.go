@@ -92,7 +92,15 @@ func (s *Server) openStateFile(path string, g commit.Geometry) (*commit.Regions,
 		return nil, err
 	}
 	s.report.Reused, s.report.KeptIn = !fresh, path
-	s.closers = append(s.closers, closeFile)
+	s.releaseState = func(clean bool) error {
+		var err error
+		if clean {
+			// Nothing is left to be recovered, and the next server may have
+			// another shape. Removed while locked, so that nobody else has it.
+			err = os.Remove(path)
+		}
+		return errors.Join(err, closeFile())
+	}
 	return r, nil
 }
 

@@ -1,0 +1,289 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/xrudp/xrudp/cmd/xrudpd/config"
+	"github.com/xrudp/xrudp/loader"
+	"github.com/xrudp/xrudp/loader/lab"
+	"github.com/xrudp/xrudp/loader/lab/labtest"
+	"github.com/xrudp/xrudp/userspace/client"
+	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/game"
+	"github.com/xrudp/xrudp/userspace/gate"
+	"github.com/xrudp/xrudp/userspace/worker"
+	"github.com/xrudp/xrudp/userspace/xsk"
+)
+
+// settings are those of a small server in a lab.
+func settings(t *testing.T, mode string) config.Config {
+	t.Helper()
+	cfg := config.Default()
+	cfg.Instance = fmt.Sprintf("test-%d", os.Getpid())
+	cfg.Interface = lab.ServerInterface
+	cfg.Mode = mode
+	cfg.Workers = 1
+	cfg.MaxSessions = 64
+	cfg.CommitSlots = 256
+	cfg.StateDir = t.TempDir()
+	return cfg
+}
+
+// open opens a server inside the lab.
+func open(t *testing.T, l *lab.Lab, cfg config.Config) (s *Server, err error) {
+	t.Helper()
+	t.Cleanup(func() { _ = loader.Remove(loader.DefaultPinRoot, cfg.Instance) })
+	doErr := l.Server.Do(func() error {
+		s, err = Open(cfg, worker.Game, zerolog.Nop())
+		return nil
+	})
+	if doErr != nil {
+		t.Fatal(doErr)
+	}
+	return s, err
+}
+
+// play connects from the client's side and has every kind of message echoed.
+func play(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var conn *client.Conn
+	err := l.Client.Do(func() (err error) {
+		conn, err = client.Dial(ctx, fmt.Sprintf("%v:7777", l.Server.IPv4), client.Options{})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, mode := range []client.Mode{client.ReliableOrdered, client.Unreliable} {
+		if err := conn.Send(mode, 0, game.TypeEcho, []byte("ping")); err != nil {
+			t.Fatal(err)
+		}
+		m, err := conn.Receive(ctx)
+		if err != nil || m.Type != game.TypeEchoed || m.Mode != mode || string(m.Payload) != "ping" {
+			t.Fatalf("%v echo: %+v, %v", mode, m, err)
+		}
+	}
+}
+
+func finish(t *testing.T, s *Server) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestModes(t *testing.T) {
+	tests := []struct {
+		mode, want string
+		afxdp      bool
+	}{
+		{config.ModeAuto, "native", true},
+		{config.ModeXDP, "native", true},
+		{config.ModeNative, "native", true},
+		{config.ModeGeneric, "generic", true},
+		{config.ModeUDP, "udp", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.mode, func(t *testing.T) {
+			l := labtest.New(t, lab.Options{})
+			cfg := settings(t, tt.mode)
+			s, err := open(t, l, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first, err := s.Status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Start()
+			play(t, l)
+			now, err := s.Status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := s.Report()
+			if r.Mode != tt.want || (r.AFXDP != "none") != tt.afxdp {
+				t.Errorf("mode %q with AF_XDP %q, want %q: %v", r.Mode, r.AFXDP, tt.want, r.Reasons)
+			}
+			if tt.afxdp {
+				if now.Gate[gate.TXAck] == 0 || now.Gate[gate.RedirectData] == 0 || now.Gate[gate.PassData] != 0 {
+					t.Errorf("the program acknowledged %d, redirected %d and passed %d packets",
+						now.Gate[gate.TXAck], now.Gate[gate.RedirectData], now.Gate[gate.PassData])
+				}
+			}
+			if line := now.Line(first); !strings.Contains(line, "sessions ") {
+				t.Errorf("status line %q", line)
+			}
+			finish(t, s)
+			if _, err := os.Stat(filepath.Join(loader.DefaultPinRoot, cfg.Instance)); err == nil {
+				t.Error("pins are left behind")
+			}
+		})
+	}
+}
+
+// nowhere takes sockets and steers nothing to them.
+type nowhere struct{}
+
+func (nowhere) Register(_, _, _ int) error { return nil }
+
+// With the queue's AF_XDP socket taken by another, the program stays and the
+// rest comes through the host's stack.
+func TestXDPWithoutAFXDP(t *testing.T) {
+	l := labtest.New(t, lab.Options{})
+	err := l.Server.Do(func() error {
+		other, err := xsk.New(xsk.Options{Interface: lab.ServerInterface})
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { _ = other.Close() })
+		_, err = other.Bind(nowhere{})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := settings(t, config.ModeAuto)
+	s, err := open(t, l, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	play(t, l)
+	now, err := s.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := s.Report(); r.Mode != "native" || r.AFXDP != "none" || len(r.Reasons) == 0 {
+		t.Errorf("got %+v", r)
+	}
+	if now.Gate[gate.TXAck] == 0 || now.Gate[gate.PassData] == 0 || now.Gate[gate.RedirectData] != 0 {
+		t.Errorf("the program acknowledged %d, redirected %d and passed %d packets",
+			now.Gate[gate.TXAck], now.Gate[gate.RedirectData], now.Gate[gate.PassData])
+	}
+	finish(t, s)
+
+	cfg.Require = []string{config.RequireXSK}
+	if s, err := open(t, l, cfg); err == nil {
+		finish(t, s)
+		t.Error("opened without the AF_XDP sockets that are required")
+	}
+	if _, err := os.Stat(filepath.Join(loader.DefaultPinRoot, cfg.Instance)); err == nil {
+		t.Error("pins are left behind by a server that did not start")
+	}
+}
+
+// After a failure the program is gone and the maps are not: what lies in them
+// is for the next server.
+func TestFailureKeepsWhatWasAcknowledged(t *testing.T) {
+	l := labtest.New(t, lab.Options{})
+	cfg := settings(t, config.ModeNative)
+	s, err := open(t, l, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_ = s.group.Each(ctx, func(*worker.Worker) { panic("boom") })
+	<-s.Done()
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "boom") {
+		t.Errorf("error %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	folder := filepath.Join(loader.DefaultPinRoot, cfg.Instance)
+	if _, err := os.Stat(filepath.Join(folder, "link")); err == nil {
+		t.Error("the program is still attached")
+	}
+	if _, err := os.Stat(filepath.Join(folder, "commit_slots")); err != nil {
+		t.Errorf("the maps are gone: %v", err)
+	}
+	if s, err = open(t, l, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if !s.Report().Reused {
+		t.Error("the next server begins anew")
+	}
+	s.Start()
+	play(t, l)
+	finish(t, s)
+}
+
+func TestUDPState(t *testing.T) {
+	cfg := config.Default()
+	cfg.Mode, cfg.Listen, cfg.StateDir, cfg.MaxSessions, cfg.CommitSlots = config.ModeUDP, "127.0.0.1:47113", t.TempDir(), 64, 64
+	cfg.Workers = 1
+	s, err := Open(cfg, worker.Game, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := s.Report(); r.KeptIn == "" || r.Reused || len(r.Warnings) != 0 {
+		t.Errorf("first: %+v", r)
+	}
+	if _, err := Open(cfg, worker.Game, zerolog.Nop()); err == nil || !strings.Contains(err.Error(), "runs already") {
+		t.Errorf("the same instance twice: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// Left by a server that crashed, and of another shape: that is used, since
+	// packets may lie in it.
+	cfg.Workers = 2
+	left, _, release, err := commit.OpenFile(filepath.Join(cfg.StateDir, cfg.Instance+".state"), cfg.Geometry(1, 1))
+	if err != nil || left == nil {
+		t.Fatal(err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(cfg, worker.Game, zerolog.Nop()); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.Report(); r.Geometry.Workers != 1 || !r.Reused || len(r.Warnings) != 1 {
+		t.Errorf("second: %+v", r)
+	}
+	s.Start()
+	finish(t, s)
+
+	// A clean exit leaves nothing, so the configured shape applies.
+	if s, err = Open(cfg, worker.Game, zerolog.Nop()); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.Report(); r.Geometry.Workers != 2 || r.Reused {
+		t.Errorf("after a clean exit: %+v", r)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// Nowhere to write: served all the same, and said.
+	cfg.StateDir = "/proc/nowhere"
+	if s, err = Open(cfg, worker.Game, zerolog.Nop()); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.Report(); r.KeptIn != "" || len(r.Warnings) != 1 {
+		t.Errorf("third: %+v", r)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
