@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	}
 	xrudp = filepath.Join(dir, "xrudp")
 	code := 1
-	if out, err := exec.Command("go", "build", "-o", dir+"/", "github.com/xrudp/xrudp/cmd/...").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", dir+"/", "github.com/xrudp/xrudp/cmd/...").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 	} else {
 		code = m.Run()
