@@ -17,7 +17,6 @@ import (
 // Group is all workers of a server. Its methods may be called from anywhere.
 type Group struct {
 	workers []*Worker
-	stop    sync.Once
 	ended   chan struct{} // closed when every worker returned
 	err     error         // of the first worker that failed; read after ended
 }

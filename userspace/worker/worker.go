@@ -195,7 +195,6 @@ type Worker struct {
 	route     transport.Route // of the datagram at hand
 	reply     [gate.MaxReply]byte
 	rings     []*commit.Reader // one per CPU
-	ring      int              // being drained, part of a session.Ref
 	room      int              // free slots in the fullest of them
 	pressed   bool             // rings wait until letters found room
 

@@ -397,6 +397,7 @@ func TestAcknowledgedIsSubsetOfDelivered(t *testing.T) {
 					acked[h.Sequence] = true
 				case gate.DropRingFull, gate.DropRingPressure:
 					full++
+				default:
 				}
 			}
 			p := w.dial(0)
