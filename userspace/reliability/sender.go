@@ -120,20 +120,23 @@ func (s *Sender) Send(p *Packet, now uint64) uint32 {
 }
 
 // Retransmit returns the next packet to send again now, nil if there is none
-// or the congestion window is used up. The packet stays with the Sender.
+// or a window is used up: the congestion window, or window, which the peer
+// advertised. The packet stays with the Sender.
 //
-// The oldest packet is sent whatever the window: with a small window full of
-// packets that cannot be acknowledged before it, nothing else would ever move.
-func (s *Sender) Retransmit(now uint64) *Packet {
+// The oldest packet is sent whatever the windows. With a small congestion
+// window full of packets that cannot be acknowledged before it, nothing else
+// would ever move; and a peer without room is asked by it whether there is
+// room again.
+func (s *Sender) Retransmit(window int, now uint64) *Packet {
 	if s.waiting.Len() == 0 {
 		return nil
 	}
 	p := s.at(s.una).packet
 	if p == nil || !p.lost {
-		if !s.mayFly() {
+		p = s.waiting.Front()
+		if int(p.seq-s.una) >= window || !s.mayFly() {
 			return nil
 		}
-		p = s.waiting.Front()
 	}
 	s.waiting.remove(p)
 	p.lost = false

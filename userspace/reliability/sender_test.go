@@ -51,7 +51,7 @@ func (f *flight) ack(next uint32, selected ...uint32) Acked {
 
 // again returns the packets that are sent again now.
 func (f *flight) again() (numbers []uint32) {
-	for p := f.s.Retransmit(f.now); p != nil; p = f.s.Retransmit(f.now) {
+	for p := f.s.Retransmit(WindowSize, f.now); p != nil; p = f.s.Retransmit(WindowSize, f.now) {
 		numbers = append(numbers, p.Sequence()-f.first)
 		f.now++
 	}
@@ -267,6 +267,25 @@ func TestSenderLimits(t *testing.T) {
 	}
 }
 
+func TestSenderSparesAPeerWithoutRoom(t *testing.T) {
+	f := newFlight(t, 0)
+	f.send(10)
+	f.now += InitialRTO + ms
+	f.s.OnDeadline(f.now)
+	if p := f.s.Retransmit(0, f.now); p == nil || p.Sequence() != 0 {
+		t.Fatalf("the oldest packet does not ask for room: %+v", p)
+	}
+	if p := f.s.Retransmit(0, f.now); p != nil {
+		t.Errorf("packet %d sent again without room", p.Sequence())
+	}
+	if p := f.s.Retransmit(2, f.now); p == nil || p.Sequence() != 1 {
+		t.Errorf("room for two: %+v", p)
+	}
+	if p := f.s.Retransmit(2, f.now); p != nil {
+		t.Errorf("packet %d sent again with room for two", p.Sequence())
+	}
+}
+
 // wideWindow is a controller that allows everything.
 type wideWindow struct{ congestion.Controller }
 
@@ -327,7 +346,7 @@ func TestSenderAgainstModel(t *testing.T) {
 		const total = 2000
 		for sent := 0; rcv.Next != f.first+total; {
 			f.now += rng.Uint64N(5 * ms)
-			for p := f.s.Retransmit(f.now); p != nil; p = f.s.Retransmit(f.now) {
+			for p := f.s.Retransmit(WindowSize, f.now); p != nil; p = f.s.Retransmit(WindowSize, f.now) {
 				transmit(p)
 			}
 			for range rng.IntN(10) {
@@ -374,7 +393,7 @@ func TestSenderDoesNotAllocate(t *testing.T) {
 		f.send(8)
 		a := Ack{Next: f.s.Una(), Words: 1, Sack: [SackWords]uint64{15}}
 		f.s.OnAck(&a, f.now)
-		for f.s.Retransmit(f.now) != nil {
+		for f.s.Retransmit(WindowSize, f.now) != nil {
 			again++
 		}
 		a = Ack{Next: f.s.Next()}

@@ -36,7 +36,7 @@ func (s *Session) Fill(buf []byte, now uint64) int {
 // fillOpen writes what matters most: what the peer misses, then what is new,
 // then acknowledgements and probes, which other packets make needless.
 func (s *Session) fillOpen(b []byte) int {
-	if p := s.snd.Retransmit(s.now); p != nil {
+	if p := s.snd.Retransmit(s.peerWindow, s.now); p != nil {
 		s.stats.Retransmitted++
 		return s.fillReliable(b, p)
 	}

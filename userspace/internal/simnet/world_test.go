@@ -50,7 +50,7 @@ type world struct {
 	client     *session.Session
 	server     *session.Session // nil before it opened
 	servers    int              // opened so far
-	old        []*session.Session
+	isns       map[uint32]bool  // of clients that had a session
 	clientWake uint64
 	passAt     uint64
 	paused     bool // no worker runs
@@ -71,7 +71,7 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 	t.Helper()
 	cfg.slots = max(cfg.slots, 64)
 	cfg.cpus = max(cfg.cpus, 1)
-	w := &world{t: t, cfg: cfg, net: simnet.New(cfg.seed, startTime)}
+	w := &world{t: t, cfg: cfg, net: simnet.New(cfg.seed, startTime), isns: map[uint32]bool{}}
 	regions, err := commit.NewMemory(commit.Geometry{Workers: 1, CPUs: cfg.cpus, Slots: cfg.slots, MaxSessions: 64})
 	if err != nil {
 		t.Fatal(err)
@@ -232,10 +232,14 @@ func (w *world) hello(packet []byte) {
 	if err != nil {
 		return
 	}
+	// A HELLO that comes late or twice must not bring a former session back.
+	if w.isns[h.Sequence-1] {
+		return
+	}
+	w.isns[h.Sequence-1] = true
 	if w.server != nil {
 		w.server.Reset(wire.ReasonSuperseded)
 		w.forget(w.server)
-		w.old = append(w.old, w.server)
 	}
 	now := w.net.Now()
 	o := session.Opening{
