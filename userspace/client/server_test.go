@@ -173,6 +173,7 @@ func (b *backend) pass(now uint64) {
 			p.AckState(state, now)
 		}
 		p.Tick(now)
+		p.FlushHeld()
 		for {
 			n := p.Fill(b.out[:], now)
 			if n == 0 {

@@ -95,7 +95,20 @@ func (o *Orderer) Take(channel uint8) (at Place, ok bool) {
 	if o.held == 0 {
 		return Place{}, false
 	}
-	link := o.find(holdKey(channel, o.next[channel]))
+	return o.unlink(o.find(holdKey(channel, o.next[channel])))
+}
+
+// Forget removes message id of channel, and reports whether it was held.
+func (o *Orderer) Forget(channel uint8, id uint16) bool {
+	if o.held == 0 {
+		return false
+	}
+	_, ok := o.unlink(o.find(holdKey(channel, id)))
+	return ok
+}
+
+// unlink makes the node that link points to unused, if there is one.
+func (o *Orderer) unlink(link *int32) (at Place, ok bool) {
 	index := *link
 	if index == 0 {
 		return Place{}, false

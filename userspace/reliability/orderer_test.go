@@ -120,3 +120,14 @@ func TestOrdererDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations per gap", n)
 	}
 }
+
+func TestOrdererForget(t *testing.T) {
+	var o Orderer
+	if o.Forget(3, 5) {
+		t.Error("forgot what an empty orderer cannot hold")
+	}
+	o.Hold(3, 5, Place{Sequence: 9})
+	if o.Forget(3, 6) || o.Forget(4, 5) || !o.Forget(3, 5) || o.Forget(3, 5) || o.Held() != 0 {
+		t.Errorf("%d held", o.Held())
+	}
+}

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"time"
+
 	"github.com/xrudp/xrudp/userspace/reliability"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
@@ -20,10 +22,11 @@ func (s *Session) Fill(buf []byte, now uint64) int {
 		if s.ackDue {
 			n = s.fillAck(buf[:0])
 		}
-	case Closed:
+	case Draining, Closed:
 	}
 	if n == 0 && s.resetDue {
 		s.resetDue = false
+		s.planReset()
 		n = len(AppendReset(buf[:0], s.snd.Next(), s.rcv.Next, s.reason, s.now))
 	}
 	if n > 0 {
@@ -31,6 +34,19 @@ func (s *Session) Fill(buf []byte, now uint64) int {
 		s.stats.BytesOut += uint64(n)
 	}
 	return n
+}
+
+// resetGaps is how long after a server's RST it comes again. A client that
+// missed all of them finds out by its idle timeout.
+var resetGaps = [...]time.Duration{200 * time.Millisecond, 800 * time.Millisecond}
+
+// planReset has a server's RST repeated: nobody answers what the client sends
+// to a session that is gone.
+func (s *Session) planReset() {
+	if s.server && s.resets < len(resetGaps) {
+		s.deadline = s.now + uint64(resetGaps[s.resets])
+		s.resets++
+	}
 }
 
 // fillOpen writes what matters most: what the peer misses, then what is new,

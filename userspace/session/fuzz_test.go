@@ -265,6 +265,13 @@ func FuzzCommitted(f *testing.F) {
 			}
 		}
 		s.Reset(wire.ReasonClosed)
+		s.FlushHeld()
+		if m.state == Open {
+			slices.SortStableFunc(m.held, func(a, b modelMessage) int { return int(wire.SeqDiff(a.seq, b.seq)) })
+			if want := slices.Concat(m.handed, m.held); !slices.Equal(handed, want) {
+				t.Fatalf("with the rest handed over %v\nwant %v", handed, want)
+			}
+		}
 		for ref := range refs {
 			if released[ref] != 1 {
 				t.Fatalf("packet %d released %d times", ref, released[ref])

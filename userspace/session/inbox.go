@@ -85,7 +85,7 @@ func (s *Session) receive(seq uint32, flags wire.Flags, body []byte, ref Ref) {
 			return
 		}
 	}
-	if s.finSeen && int32(s.rcv.Next-s.finSeq) > 0 {
+	if s.finSeen && int32(s.rcv.Next-s.finSeq) > 0 && s.state < Draining {
 		s.end(Lingering, s.finWhy)
 		s.deadline = s.now + uint64(LingerTime)
 		s.ackDue = !s.server

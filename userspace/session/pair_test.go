@@ -95,6 +95,8 @@ func (p *pair) exchange() {
 			p.up(buf[:n])
 		}
 		p.s.AckState(p.flow, p.now)
+		// The gate of a pair commits within the call, so nothing is under way.
+		p.s.FlushHeld()
 		for n := p.s.Fill(buf[:], p.now); n > 0; n = p.s.Fill(buf[:], p.now) {
 			p.down(buf[:n])
 		}
@@ -113,7 +115,7 @@ func (p *pair) after(d uint64) {
 }
 
 func (p *pair) down(packet []byte) {
-	if p.loseDown {
+	if p.loseDown || p.c.Over() {
 		return
 	}
 	if err := p.c.Packet(packet, p.now); err != nil {

@@ -17,12 +17,13 @@ type Recovery struct {
 
 // NewRecovered returns the server's end of a session of a dead process. It
 // hands over the reliable messages that were acknowledged but perhaps not
-// handed over, and can then only be aborted: what was on its way to the
-// client is gone.
+// handed over, and can then only be stopped: what was on its way to the client
+// is gone.
 //
 // The owner gives it every packet found, in any order, by Committed, which
 // hands over nothing yet. Recover then delivers what is complete; from there
-// on Committed delivers what arrives in sequence. FlushHeld delivers the rest.
+// on Committed delivers what arrives in sequence. Stop and FlushHeld deliver
+// the rest.
 func NewRecovered(cfg Config, r Recovery, now uint64) *Session {
 	s := newSession(cfg, now)
 	s.server = true
@@ -51,12 +52,45 @@ func (s *Session) Recover(rcvNxt uint32) {
 	s.advanceFar()
 }
 
-// FlushHeld hands over, in order of sequence, what lies beyond a gap. The
-// missing packets were never acknowledged; messages of theirs that arrive
-// later are refused.
+// FlushHeld ends Draining: it hands over, in order of sequence, what lies
+// beyond a gap, and closes the session. The missing packets were never
+// acknowledged. The owner calls it when it knows that the gate acknowledges
+// nothing more, and after everything that the gate had was given to Committed.
 func (s *Session) FlushHeld() {
+	if s.state != Draining {
+		return
+	}
+	// What is in the inbox lies within the window, and far is what lies beyond.
+	s.flushInbox()
 	s.sortFar()
 	s.deliverFar(func(farPacket) bool { return true })
+	if s.state == Draining {
+		s.resetDue = s.tellPeer
+		s.end(Closed, s.reason)
+	}
+}
+
+// flushInbox hands over the messages that wait for others, packet by packet.
+func (s *Session) flushInbox() {
+	for seq := s.rcv.Next; s.inbox.held > 0 && seq != s.rcv.High; seq++ {
+		held := s.inbox.at(seq)
+		if held.waiting == 0 {
+			continue
+		}
+		for rest := held.body; len(rest) > 0; {
+			// The message was parsed when it was put here.
+			m, tail, _ := wire.ParseMessage(rest)
+			rest = tail
+			if m.Channel&wire.Unordered != 0 || !s.order.Forget(m.Channel, m.ID) {
+				continue // handed over when it came
+			}
+			s.deliver(ReliableOrdered, seq, &m)
+			if s.Over() {
+				return
+			}
+		}
+		s.release(held)
+	}
 }
 
 // recover takes a packet of a session that is being recovered.

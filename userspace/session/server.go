@@ -141,7 +141,7 @@ func (s *Session) acknowledged(ack *reliability.Ack, window uint16, arrived, now
 		s.blocked, s.probes = false, 0
 	}
 	if s.state == Closing && s.reliable.packets.Len() == 0 && s.snd.Outstanding() == 0 {
-		s.end(Closed, s.closeWhy)
+		s.Reset(s.closeWhy)
 	}
 }
 

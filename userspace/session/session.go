@@ -70,10 +70,15 @@ const (
 	// Closing: Close was called; what is queued and then the FIN are on their
 	// way. Messages still arrive.
 	Closing
+	// Draining: a server's session that can neither send nor be talked to any
+	// more. The owner gives it what was acknowledged and not taken out of its
+	// rings yet, then calls FlushHeld, which closes it.
+	Draining
 	// Lingering: over, closed by the peer. The owner keeps the session for
 	// its last task, which is to acknowledge the peer's FIN again.
 	Lingering
-	// Closed: over. One last Fill may still have a reset to send.
+	// Closed: over. Fill may still have a reset to send, now and at
+	// NextTimeout, to tell a peer that may have missed it.
 	Closed
 )
 
@@ -88,6 +93,8 @@ func (s State) String() string {
 		return "open"
 	case Closing:
 		return "closing"
+	case Draining:
+		return "draining"
 	case Lingering:
 		return "lingering"
 	case Closed:
@@ -186,7 +193,7 @@ type Config struct {
 
 	// Message is called for each message that arrives, from within Packet,
 	// Committed, Unreliable and the methods of recovery. It may call Send,
-	// Close, Abort and Reset, and no other method that changes the session.
+	// Close, Abort, Stop and Reset, and no other method that changes the session.
 	Message func(s *Session, m Message)
 
 	// Release is called exactly once for each packet given to Committed, from
@@ -256,11 +263,13 @@ type Session struct {
 	state       State
 	reason      wire.Reason
 	closeWhy    wire.Reason // given to Close
+	tellPeer    bool        // a RST is owed when draining ends
 	resetDue    bool        // a RST is still to be sent
+	resets      int         // sent
 	recovering  bool        // made by NewRecovered
 	collected   bool        // Recover was called
 	now         uint64      // of the latest input
-	deadline    uint64      // of the handshake or of lingering
+	deadline    uint64      // of the handshake or of lingering, or the next RST's
 	lastHeard   uint64
 	lastProbe   uint64
 	lastAdvance uint64 // the peer acknowledged something new
@@ -328,7 +337,7 @@ func (s *Session) State() State { return s.state }
 // Over reports whether the session is Lingering or Closed.
 func (s *Session) Over() bool { return s.state >= Lingering }
 
-// Reason returns why the session is over, 0 before that.
+// Reason returns why the session is draining or over, 0 before that.
 func (s *Session) Reason() wire.Reason { return s.reason }
 
 // SACK reports whether selective acknowledgements were agreed.
@@ -404,11 +413,14 @@ func (s *Session) Send(mode Mode, channel, kind uint8, payload []byte) error {
 }
 
 // Close ends the session in order: what is queued is delivered first, then the
-// peer learns the reason. Before the session is open it is the same as Abort.
+// peer learns the reason. Before the session is open, and of one that is being
+// recovered, it does what Abort and Stop do.
 func (s *Session) Close(why wire.Reason) {
 	switch {
-	case s.state < Open || s.state == Open && s.recovering:
+	case s.state < Open:
 		s.Abort(why)
+	case s.recovering:
+		s.Stop(why)
 	case s.state == Open:
 		s.state = Closing
 		s.closeWhy = why
@@ -422,8 +434,9 @@ func (s *Session) Close(why wire.Reason) {
 	}
 }
 
-// Abort ends the session at once. What is queued is lost; the peer is told
-// once, by the next Fill, unless the reason is local.
+// Abort ends the session at once and drops what it holds, in both directions:
+// also what was acknowledged and waits for a gap. The peer is told by the next
+// Fill, unless the reason is local.
 func (s *Session) Abort(why wire.Reason) {
 	if s.Over() {
 		return
@@ -432,17 +445,42 @@ func (s *Session) Abort(why wire.Reason) {
 	s.end(Closed, why)
 }
 
-// Reset ends the session at once without a word to the peer: its RST arrived,
-// or it opened a newer session.
+// Stop ends the session at once, but keeps what was acknowledged: at a server
+// it is Draining then, and the peer is told when FlushHeld was called. At a
+// client Stop is Abort.
+func (s *Session) Stop(why wire.Reason) {
+	if !s.server {
+		s.Abort(why)
+		return
+	}
+	s.drain(why, true)
+}
+
+// Reset ends the session without a word to the peer: its RST arrived, or it
+// opened a newer session. A server's session is Draining then, a client's is
+// Closed at once.
 func (s *Session) Reset(why wire.Reason) {
-	if s.state != Closed {
+	switch {
+	case s.server:
+		s.drain(why, false)
+	case s.state != Closed:
 		s.end(Closed, why)
 	}
 }
 
-// end gives back everything the session holds. A reason once given stays.
+// drain makes a server's session Draining. One that lingers holds nothing that
+// could be drained.
+func (s *Session) drain(why wire.Reason, tellPeer bool) {
+	if s.state < Draining {
+		s.tellPeer = tellPeer && why < wire.ReasonLocal
+		s.end(Draining, why)
+	}
+}
+
+// end stops sending and, unless the session is to be drained, gives back
+// everything it holds. A reason once given stays.
 func (s *Session) end(state State, why wire.Reason) {
-	if !s.Over() {
+	if s.state < Draining {
 		s.reason = why
 	}
 	s.state = state
@@ -451,7 +489,9 @@ func (s *Session) end(state State, why wire.Reason) {
 	s.snd.Close()
 	s.reliable.drain(s.cfg.Pool)
 	s.unreliable.drain(s.cfg.Pool)
-	s.releaseAll()
+	if state != Draining {
+		s.releaseAll()
+	}
 }
 
 func (l *lane) drain(pool *reliability.Pool) {

@@ -604,6 +604,8 @@ func TestRecover(t *testing.T) {
 				commit(n)
 			}
 			step("after", tt.atEnd)
+			s.Close(wire.ReasonRestarted)
+			step("close", "")
 			s.FlushHeld()
 			step("flush", tt.rest)
 			for _, n := range append(tt.before, tt.after...) {
@@ -614,7 +616,6 @@ func TestRecover(t *testing.T) {
 			if err := s.Send(ReliableOrdered, 0, 1, nil); !errors.Is(err, ErrNotOpen) {
 				t.Errorf("Send: %v", err)
 			}
-			s.Close(wire.ReasonRestarted)
 			var buf [wire.MaxDatagram]byte
 			n := s.Fill(buf[:], 3*ms)
 			if h, body, err := wire.ParseHeader(buf[:n]); err != nil || h.Sequence != 60 || len(body) != 1 || wire.Reason(body[0]) != wire.ReasonRestarted {

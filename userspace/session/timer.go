@@ -17,7 +17,7 @@ func (s *Session) NextTimeout() uint64 {
 			at = min(at, s.windowProbeAt())
 		}
 		return at
-	case Lingering, Closed:
+	case Draining, Lingering, Closed:
 	}
 	return s.deadline
 }
@@ -35,17 +35,22 @@ func (s *Session) Tick(now uint64) {
 		if s.now >= s.deadline {
 			s.end(Closed, s.reason)
 		}
+	case Draining:
 	case Closed:
+		if s.now >= s.deadline {
+			s.deadline = reliability.Never
+			s.resetDue = true
+		}
 	}
 }
 
 func (s *Session) tickOpen() {
 	if s.now >= s.idleAt() {
 		if s.state == Closing && s.now < s.lastHeard+uint64(s.cfg.IdleTimeout) {
-			s.Abort(s.closeWhy)
+			s.Stop(s.closeWhy)
 			return
 		}
-		s.Abort(wire.ReasonIdle)
+		s.Stop(wire.ReasonIdle)
 		return
 	}
 	if s.now >= s.snd.Deadline() {

@@ -159,7 +159,6 @@ func (g *Group) close() {
 // handler gets what was acknowledged.
 func (w *Worker) leave(grace time.Duration) {
 	w.leaving = true
-	w.drainAll()
 	if until := w.now + uint64(grace); until < w.leaveBy || w.leaveBy == 0 {
 		w.leaveBy = max(until, 1)
 	}
@@ -167,10 +166,8 @@ func (w *Worker) leave(grace time.Duration) {
 		switch {
 		case s == nil || s.engine.Over():
 		case grace == 0:
-			if s.recovered {
-				s.engine.FlushHeld()
-			}
-			s.Abort(wire.ReasonShuttingDown)
+			s.engine.Stop(wire.ReasonShuttingDown)
+			w.activate(s)
 		case !s.recovered:
 			s.Close(wire.ReasonShuttingDown)
 		}

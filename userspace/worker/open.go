@@ -37,7 +37,9 @@ func (w *Worker) hello(lane transport.Batch, d *transport.Datagram, h wire.Heade
 			// on its way.
 			return
 		}
-		w.supersede(old)
+		if !w.supersede(old) {
+			return
+		}
 	}
 	lane.Route(d, &w.route)
 	if w.leaving {
@@ -65,20 +67,27 @@ func (w *Worker) turnAway(lane transport.Batch, h wire.Header, why wire.Reason) 
 }
 
 // supersede ends the session of a client that started anew on the same port,
-// once the handler has what was acknowledged.
-func (w *Worker) supersede(old *Session) {
-	w.superseded++
-	w.drainAll()
-	why := wire.ReasonSuperseded
-	if old.recovered {
-		old.engine.FlushHeld()
-		why = wire.ReasonRestarted
+// and reports whether it is gone. It is not before the handler has what was
+// acknowledged: the client repeats its HELLO, and the new session opens after
+// the old one is closed.
+func (w *Worker) supersede(old *Session) bool {
+	if old.engine.Over() {
+		if !old.told {
+			w.tellEnd(old)
+		}
+		w.remove(old)
+		return true
 	}
-	old.engine.Reset(why)
-	if !old.told {
-		w.tellEnd(old)
+	if old.engine.State() != session.Draining {
+		w.superseded++
+		why := wire.ReasonSuperseded
+		if old.recovered {
+			why = wire.ReasonRestarted
+		}
+		old.engine.Reset(why)
+		w.activate(old)
 	}
-	w.remove(old)
+	return false
 }
 
 // open makes the session known to the gate and the handler. The flow is

@@ -26,9 +26,6 @@ func (w *Worker) pass(now uint64) (busy bool) {
 	n += w.drain()
 	w.regions.TakeDirty(w.opts.Index, w.dirty)
 	w.wheel.Advance(now, w.fire)
-	if len(w.recovering) > 0 {
-		w.recover()
-	}
 	w.tick()
 	n += len(w.active)
 	w.transmit()
@@ -165,8 +162,6 @@ func (w *Worker) accept(lane transport.Batch, d *transport.Datagram) {
 	}
 	if h.Flags&wire.FlagRST != 0 {
 		if why, err := wire.ParseReason(body); err == nil {
-			// What was acknowledged before still reaches the handler.
-			w.drainAll()
 			s.engine.Reset(why)
 			w.activate(s)
 		}
@@ -188,10 +183,15 @@ func (w *Worker) accept(lane transport.Batch, d *transport.Datagram) {
 // drain takes committed packets from the rings, one per CPU. While letters
 // wait for room in another worker's mailbox nothing is taken: the rings fill,
 // the windows that clients see close, and memory stays bounded.
-func (w *Worker) drain() (total int) {
+func (w *Worker) drain() int {
 	if w.pressed {
 		return 0
 	}
+	return w.take()
+}
+
+// take takes up to ringBatch packets from each ring.
+func (w *Worker) take() (total int) {
 	room := wire.ReceiveWindow
 	for i, ring := range w.rings {
 		n := 0
@@ -222,7 +222,7 @@ func (w *Worker) drain() (total int) {
 // drainAll takes everything that lies in the rings now.
 func (w *Worker) drainAll() {
 	for range w.regions.Geometry().Slots/ringBatch + 1 {
-		if w.drain() == 0 {
+		if w.take() == 0 {
 			return
 		}
 	}
@@ -310,9 +310,6 @@ func (w *Worker) nextDeadline() uint64 {
 	}
 	if w.blocked > 0 || w.pressed || len(w.active) > 0 {
 		at = min(at, w.now+uint64(time.Millisecond))
-	}
-	if len(w.recovering) > 0 {
-		at = min(at, w.now+recoverPoll)
 	}
 	return at
 }

@@ -10,19 +10,9 @@ import (
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
-const (
-	// recoverGrace is how long a recovered session waits for its client to
-	// fill gaps before what was acknowledged beyond them.
-	recoverGrace = uint64(time.Second)
-
-	// recoverSettle is how long after its removal from the gate's table
-	// packets of a session may still come out of a commit ring: a CPU that
-	// found the entry just before finishes in much less.
-	recoverSettle = uint64(20 * time.Millisecond)
-
-	// recoverPoll is how often recovered sessions are looked at.
-	recoverPoll = uint64(5 * time.Millisecond)
-)
+// recoverGrace is how long a recovered session waits for its client to fill
+// gaps before what was acknowledged beyond them.
+const recoverGrace = uint64(time.Second)
 
 // takeOver continues from what a former process left in the worker's part of
 // the shared memory: it opens its sessions as recovered ones and gives them the
@@ -48,10 +38,11 @@ func (w *Worker) takeOver() error {
 	}
 	w.room = wire.ReceiveWindow
 	w.slots.init(len(w.bySlot))
+	var found []*Session
 	for i := range w.bySlot {
 		slot := w.first + uint32(i)
 		if w.regions.Flow(slot).IsOpen() {
-			w.adopt(slot)
+			found = append(found, w.adopt(slot))
 		} else {
 			w.slots.put(slot, 0)
 		}
@@ -61,15 +52,15 @@ func (w *Worker) takeOver() error {
 			w.adoptPacket(cpu, index)
 		}
 	}
-	w.resume()
-	if n := len(w.recovering); n > 0 {
-		w.log.Info().Int("sessions", n).Msg("recovering sessions of a former process")
+	w.resume(found)
+	if len(found) > 0 {
+		w.log.Info().Int("sessions", len(found)).Msg("recovering sessions of a former process")
 	}
 	return nil
 }
 
 // adopt opens the session of a former process that owns a flow.
-func (w *Worker) adopt(slot uint32) {
+func (w *Worker) adopt(slot uint32) *Session {
 	flow := w.regions.Flow(slot)
 	info := flow.Info()
 	s := &Session{
@@ -84,9 +75,10 @@ func (w *Worker) adopt(slot uint32) {
 	}
 	w.nextID = max(w.nextID, info.ID/commit.MaxWorkers*commit.MaxWorkers+uint64(w.opts.Index))
 	w.add(s)
-	w.recovering = append(w.recovering, s)
+	w.recovering++
 	w.tally.recovered++
 	w.handler.Open(s)
+	return s
 }
 
 // plainLane is a transport that reaches a client by its address alone, nil
@@ -112,9 +104,9 @@ func (w *Worker) adoptPacket(cpu int, index uint32) {
 }
 
 // resume delivers what is complete of every recovered session.
-func (w *Worker) resume() {
+func (w *Worker) resume(found []*Session) {
 	next := make(map[*Session]uint32)
-	for _, s := range w.recovering {
+	for _, s := range found {
 		state, ok, err := w.opts.Sessions.Session(s.key)
 		switch {
 		case err != nil:
@@ -124,7 +116,7 @@ func (w *Worker) resume() {
 		}
 	}
 	w.drainAll()
-	for _, s := range w.recovering {
+	for _, s := range found {
 		expected, ok := next[s]
 		if ok {
 			s.engine.Recover(expected)
@@ -137,36 +129,13 @@ func (w *Worker) resume() {
 	}
 }
 
-// recover brings recovered sessions to their end: out of the gate's table, then
-// everything that was acknowledged to the handler, then a RST to the client.
-func (w *Worker) recover() {
-	kept := w.recovering[:0]
-	for _, s := range w.recovering {
-		switch {
-		case s.gone:
-		case s.engine.Over():
-			w.activate(s)
-		case w.now < s.finish:
-			kept = append(kept, s)
-		case !s.detached:
-			s.detached = true
-			s.finish = w.now + recoverSettle
-			if err := w.opts.Sessions.Delete(s.key); err != nil {
-				w.log.Error().Err(err).Uint64("session", s.ID()).Msg("session stays in the gate's table")
-			}
-			kept = append(kept, s)
-		default:
-			s.engine.FlushHeld()
-			s.engine.Abort(wire.ReasonRestarted)
-			w.activate(s)
-			w.salvaged += s.engine.Stats().MessagesIn
-			w.log.Debug().Uint64("session", s.ID()).Stringer("client", s.Remote()).
-				Uint64("messages", s.engine.Stats().MessagesIn).Msg("session of the former process recovered")
-		}
-	}
-	clear(w.recovering[len(kept):])
-	w.recovering = kept
-	if len(kept) == 0 {
+// noteRecovered keeps the account of recovered sessions when one is over.
+func (w *Worker) noteRecovered(s *Session) {
+	delivered := s.engine.Stats().MessagesIn
+	w.log.Debug().Uint64("session", s.ID()).Stringer("client", s.Remote()).
+		Uint64("messages", delivered).Msg("session of the former process recovered")
+	w.salvaged += delivered
+	if w.recovering--; w.recovering == 0 {
 		w.log.Info().Uint64("messages", w.salvaged).Msg("sessions of the former process are recovered and closed")
 	}
 }

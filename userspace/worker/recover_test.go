@@ -102,8 +102,8 @@ func crashOnce(t *testing.T, seed uint64, kernel bool) (repeated, waiting int) {
 	if held := heldSlots(w); held != 0 {
 		t.Errorf("%d commit slots were not given back", held)
 	}
-	if k := w.group.workers[0]; k.sessions != 0 || len(k.recovering) != 0 {
-		t.Errorf("%d sessions are left, %d of them recovering", k.sessions, len(k.recovering))
+	if k := w.group.workers[0]; k.sessions != 0 || k.recovering != 0 {
+		t.Errorf("%d sessions are left, %d of them recovering", k.sessions, k.recovering)
 	}
 	return repeated, waiting - 1
 }

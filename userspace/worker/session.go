@@ -37,10 +37,12 @@ type Session struct {
 	told      bool // Handler.Close was called
 	gone      bool // removed from the worker
 
-	// Of a recovered session: whether the gate forgot it, and when the next
-	// step is due.
-	detached bool
-	finish   uint64
+	detached bool // the gate forgot it
+
+	// finish is when the next step to the session's end is due: the end of
+	// the grace of a recovered session, or of the settling of a draining one.
+	// 0: none.
+	finish uint64
 }
 
 // ID is the session's number. None is ever used again, also not by a later
@@ -80,8 +82,9 @@ func (s *Session) Close(why wire.Reason) {
 	s.worker.activate(s)
 }
 
-// Abort ends the session at once. The handler hears of it later, never from
-// within.
+// Abort ends the session at once. Messages that were not handed over yet are
+// dropped, also where they were acknowledged. The handler hears of the end
+// later, never from within.
 func (s *Session) Abort(why wire.Reason) {
 	s.engine.Abort(why)
 	s.worker.activate(s)
@@ -143,8 +146,13 @@ func (w *Worker) freeSlots() int { return w.room }
 // expire is the timer's callback.
 func (w *Worker) expire(t *timerwheel.Timer[*Session]) {
 	s := t.Value
+	if s.gone {
+		w.repeatReset(s)
+		return
+	}
 	w.readFlow(s)
 	s.engine.Tick(w.now)
+	w.advanceEnd(s)
 	w.activate(s)
 }
 
@@ -176,6 +184,9 @@ func (w *Worker) readFlow(s *Session) {
 // attend does for an active session what a pass owes it, and reports whether
 // it is done with: false when a transport has no room.
 func (w *Worker) attend(s *Session) bool {
+	if s.engine.State() == session.Draining && !s.detached {
+		w.settle(s)
+	}
 	if s.lane != nil && !w.fill(s) {
 		return false
 	}
@@ -187,7 +198,11 @@ func (w *Worker) attend(s *Session) bool {
 		w.remove(s)
 		return true
 	}
-	w.wheel.Set(&s.timer, s.engine.NextTimeout())
+	at := s.engine.NextTimeout()
+	if s.finish != 0 {
+		at = min(at, s.finish)
+	}
+	w.wheel.Set(&s.timer, at)
 	w.setBlocked(s, s.engine.Queued() > 0)
 	return true
 }
@@ -245,18 +260,20 @@ func (w *Worker) tellEnd(s *Session) {
 	s.told = true
 	w.closed++
 	w.handler.Close(s, s.engine.Reason())
+	if s.recovered {
+		w.noteRecovered(s)
+	}
 }
 
-// remove forgets a session, and makes the gate forget it.
+// remove forgets a session, and makes the gate forget it. Of one that was
+// aborted the engine may have more to tell the client.
 func (w *Worker) remove(s *Session) {
 	if s.gone {
 		return
 	}
 	s.gone = true
-	if err := w.opts.Sessions.Delete(s.key); err != nil {
-		w.log.Error().Err(err).Uint64("session", s.ID()).Msg("session stays in the gate's table")
-	}
-	w.wheel.Stop(&s.timer)
+	w.detach(s)
+	w.wheel.Set(&s.timer, s.engine.NextTimeout())
 	w.setBlocked(s, false)
 	w.bySlot[s.slot-w.first] = nil
 	if w.byKey[s.key] == s {

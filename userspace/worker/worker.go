@@ -30,6 +30,12 @@ import (
 // Handler is the application of one worker. Every call comes from the worker's
 // thread and must not block; payloads are valid until the call returns. Each
 // session is opened first and closed last, once each.
+//
+// However a session ends, the messages of every packet that was acknowledged
+// come before Close. Messages of other packets may be missing in between where
+// the client was cut off. Two ends may drop what was acknowledged: one that the
+// handler itself asked for with Session.Abort, and one for a breach of the
+// protocol.
 type Handler interface {
 	Open(s *Session)
 	Message(s *Session, m session.Message)
@@ -205,7 +211,7 @@ type Worker struct {
 	sessions   int // in bySlot
 	blocked    int // of these, waiting for a window to open
 	active     []*Session
-	recovering []*Session
+	recovering int    // in bySlot, left by a former process
 	salvaged   uint64 // messages of recovered sessions
 	nextID     uint64
 	config     session.Config

@@ -291,9 +291,10 @@ type peer struct {
 	engine   *session.Session
 	up, down *simnet.Pipe
 	wake     uint64
-	got      []session.Message // with payloads of their own
-	acked    map[uint32]bool   // reliable sequences the server acknowledged in this session
-	ackedTo  uint32            // and everything up to here
+	got      []session.Message        // with payloads of their own
+	acked    map[uint32]bool          // reliable sequences the server acknowledged in this session
+	ackedTo  uint32                   // and everything up to here
+	lose     func(h wire.Header) bool // on the way up; nil: nothing more than the link does
 	onGot    func(m session.Message)
 }
 
@@ -385,6 +386,11 @@ func (p *peer) noteAcks(packet []byte) {
 // once, one in the worker when that runs.
 func (p *peer) atServer(packet []byte) {
 	w := p.world
+	if p.lose != nil {
+		if h, _, err := wire.ParseHeader(packet); err == nil && p.lose(h) {
+			return
+		}
+	}
 	d := transport.Datagram{Payload: append([]byte(nil), packet...), Key: p.key}
 	if w.kernel {
 		var reply [gate.MaxReply]byte
@@ -456,6 +462,9 @@ func (r *recorder) Open(s *Session) {
 }
 
 func (r *recorder) Message(s *Session, m session.Message) {
+	if _, over := r.closed[s.ID()]; over {
+		panic("message after the session's end")
+	}
 	if r.onMessage != nil {
 		r.onMessage(s, m)
 	}

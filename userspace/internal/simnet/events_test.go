@@ -163,10 +163,8 @@ func TestServerCrash(t *testing.T) {
 		w.server.Recover(rcvNxt)
 		speak(rng.IntN(20))
 		w.drain()
-		w.gate.Delete(testKey)
-		w.drain()
-		w.server.FlushHeld()
 		w.server.Close(wire.ReasonRestarted)
+		w.settle(w.server)
 
 		for n, seq := range acknowledged {
 			if _, ok := delivered[n]; !ok {

@@ -239,6 +239,7 @@ func (w *world) hello(packet []byte) {
 	w.isns[h.Sequence-1] = true
 	if w.server != nil {
 		w.server.Reset(wire.ReasonSuperseded)
+		w.settle(w.server)
 		w.forget(w.server)
 	}
 	now := w.net.Now()
@@ -261,6 +262,14 @@ func (w *world) hello(packet []byte) {
 		w.fatalf("create session: %v", err)
 	}
 	w.schedulePass()
+}
+
+// settle ends the draining of a session: the gate forgets it, and what it
+// committed is handed over.
+func (w *world) settle(s *session.Session) {
+	w.gate.Delete(testKey)
+	w.drain()
+	s.FlushHeld()
 }
 
 func (w *world) forget(s *session.Session) {
@@ -320,6 +329,9 @@ func (w *world) pass() {
 		s.AckState(state, now)
 	}
 	s.Tick(now)
+	if s.State() == session.Draining {
+		w.settle(s)
+	}
 	var buf [wire.MaxDatagram]byte
 	for n := s.Fill(buf[:], now); n > 0; n = s.Fill(buf[:], now) {
 		flow.SetSndNxt(s.SndNxt())
