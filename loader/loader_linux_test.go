@@ -299,6 +299,38 @@ func TestRestartAfterLinkWasRemoved(t *testing.T) {
 	}
 }
 
+func TestDetachLeavesTheMaps(t *testing.T) {
+	for _, mode := range []Mode{ModeNative, ModeGeneric} {
+		t.Run(string(mode), func(t *testing.T) {
+			l := labtest.New(t, lab.Options{})
+			opts := testOptions(t, l.Server.Interface)
+			opts.Mode = mode
+			g, _ := mustOpen(t, l, opts)
+			folder := g.folder
+			g.Regions().Flow(5).SetSndNxt(12345)
+			for range 2 {
+				if err := g.Detach(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if d := deviceOf(t, l); d.xdpID != 0 {
+				t.Errorf("program %d is still attached", d.xdpID)
+			}
+			if _, err := os.Stat(folder.path(pinLink)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the link is still pinned (%v)", err)
+			}
+			g, report := mustOpen(t, l, opts)
+			defer g.Close()
+			if !report.Reused || report.InPlace || report.Mode != mode {
+				t.Errorf("report %+v, want the same maps on a new link", report)
+			}
+			if got := g.Regions().Flow(5).SndNxt(); got != 12345 {
+				t.Errorf("flow was forgotten: %d", got)
+			}
+		})
+	}
+}
+
 func TestRestartWithAnotherMode(t *testing.T) {
 	l := labtest.New(t, lab.Options{})
 	opts := testOptions(t, l.Server.Interface)

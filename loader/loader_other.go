@@ -65,6 +65,7 @@ func (g *Gate) Register(queue, worker, fd int) error     { return errPlatform("r
 func (g *Gate) Maintain(context.Context, zerolog.Logger) {}
 func (g *Gate) Close() error                             { return nil }
 func (g *Gate) Keep() error                              { return nil }
+func (g *Gate) Detach() error                            { return nil }
 
 // Stats returns no counters.
 func (g *Gate) Stats() ([gate.OutcomeMax]uint64, error) {

@@ -13,7 +13,7 @@ import (
 )
 
 // Gate is a loaded gate: its program, maps and shared memory. Its methods may
-// be called from anywhere until Close or Keep.
+// be called from anywhere until Close, Keep or Detach.
 type Gate struct {
 	opts   Options
 	folder pinFolder // empty where nothing is pinned
@@ -227,8 +227,8 @@ func explainPermission(err error) error {
 	return fmt.Errorf("XDP needs root, or CAP_BPF and CAP_NET_ADMIN with write access to the pin folder: %w", err)
 }
 
-// Regions returns the memory shared with the program. It is unmapped by Close
-// and Keep: whatever uses it stops first.
+// Regions returns the memory shared with the program. It is unmapped by Close,
+// Keep and Detach: whatever uses it stops first.
 func (g *Gate) Regions() *commit.Regions { return g.regions }
 
 // Geometry returns the geometry the gate runs with.
@@ -254,8 +254,19 @@ func (g *Gate) Close() error {
 // until the next Open of the instance continues from it.
 func (g *Gate) Keep() error { return g.release() }
 
-// release closes what belongs to this process. Close and Keep do nothing
-// after it.
+// Detach takes the program off the device, so that nothing more is
+// acknowledged, and lets go of the gate. Its maps stay pinned, for the next Open
+// of the instance to continue with what lies in them.
+func (g *Gate) Detach() error {
+	var err error
+	if g.folder != "" {
+		err = g.folder.detach()
+	}
+	return errors.Join(err, g.release())
+}
+
+// release closes what belongs to this process. Close, Keep and Detach do
+// nothing after it.
 func (g *Gate) release() error {
 	var errs []error
 	g.folder = ""

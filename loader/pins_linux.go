@@ -165,10 +165,8 @@ func (f pinFolder) list() ([]string, error) {
 	return names, nil
 }
 
-// remove detaches and unpins everything: the link first, then the config, so
-// that after an interruption the next Open either continues from what is left
-// or clears it.
-func (f pinFolder) remove() error {
+// detach ends the pinned attachment, if there is one, and unpins it.
+func (f pinFolder) detach() error {
 	var errs []error
 	l, err := link.LoadPinnedLink(f.path(pinLink), nil)
 	if err == nil {
@@ -177,11 +175,22 @@ func (f pinFolder) remove() error {
 		}
 		l.Close()
 	}
+	if err := os.Remove(f.path(pinLink)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("remove pin: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// remove detaches and unpins everything: the link first, then the config, so
+// that after an interruption the next Open either continues from what is left
+// or clears it.
+func (f pinFolder) remove() error {
+	errs := []error{f.detach()}
 	names, err := f.list()
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	for _, name := range append([]string{pinLink, mapConfig}, names...) {
+	for _, name := range append([]string{mapConfig}, names...) {
 		if err := os.Remove(f.path(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("remove pin: %w", err))
 		}

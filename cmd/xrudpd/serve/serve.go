@@ -52,7 +52,6 @@ type Server struct {
 	group        *worker.Group
 	batches      []transport.Batch      // to be closed
 	xdp          *loader.Gate           // nil in mode udp
-	folder       string                 // of its pins
 	releaseState func(clean bool) error // of mode udp, nil without a file
 	cookies      gate.CookieKeys        // of mode udp
 	stop         context.CancelFunc

@@ -2,8 +2,6 @@ package serve
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/xrudp/xrudp/cmd/xrudpd/config"
@@ -32,7 +30,7 @@ func (s *Server) openXDP() ([]worker.Options, error) {
 		return nil, nil
 	}
 	s.report.Mode, s.report.Reused = string(report.Mode), report.Reused
-	s.folder, s.report.KeptIn = report.Folder, report.Folder
+	s.report.KeptIn = report.Folder
 	workers := s.xdp.Geometry().Workers
 
 	// First the sockets of the host's stack: what the gate passes up from now
@@ -137,7 +135,5 @@ func (s *Server) releaseXDP(clean bool) error {
 	case clean:
 		return s.xdp.Close()
 	}
-	// Without its pin the attachment ends with this process's descriptors.
-	err := os.Remove(filepath.Join(s.folder, "link"))
-	return errors.Join(err, s.xdp.Keep())
+	return s.xdp.Detach()
 }
