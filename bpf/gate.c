@@ -122,8 +122,9 @@ static __always_inline enum gate_outcome answer_syn(struct xdp_md *ctx,
 						    struct packet *p,
 						    struct reply *r)
 {
+	/* The MTU option, as it stands on the wire. */
+	__u64 mtu = OPT_MTU << 24 | OPT_MTU_LEN << 16 | cfg->max_datagram;
 	struct cookie_input in;
-	__u32 at = HDR_LEN;
 	__u64 cookie;
 	int sack;
 
@@ -137,19 +138,18 @@ static __always_inline enum gate_outcome answer_syn(struct xdp_md *ctx,
 	cookie = cookie_for(&in, cfg->cookie_current);
 	reply_header(r, cookie_server_isn(cookie), p->seq + 1,
 		     FLAG_SYN | FLAG_ACK, RCV_WINDOW, p->now);
-	r->data[at] = OPT_COOKIE;
-	r->data[at + 1] = OPT_COOKIE_LEN;
-	put64(r->data + at + 2, cookie);
-	at += 2 + OPT_COOKIE_LEN;
+	r->words[2] |= OPT_COOKIE << 16 | OPT_COOKIE_LEN << 8 | cookie >> 56;
+	r->words[3] = cookie << 8;
+	r->len += 2 + OPT_COOKIE_LEN;
 	if (sack && (cfg->features & FEATURE_SACK)) {
-		r->data[at] = OPT_SACK;
-		r->data[at + 1] = 0;
-		at += 2;
+		r->words[3] |= OPT_SACK;
+		r->words[4] = mtu << 24;
+		r->len += 2;
+	} else {
+		r->words[3] |= mtu >> 24;
+		r->words[4] = mtu << 40;
 	}
-	r->data[at] = OPT_MTU;
-	r->data[at + 1] = OPT_MTU_LEN;
-	put16(r->data + at + 2, cfg->max_datagram);
-	r->len = at + 2 + OPT_MTU_LEN;
+	r->len += 2 + OPT_MTU_LEN;
 	return OUTCOME_tx_syn_ack;
 }
 
@@ -363,9 +363,18 @@ static __always_inline bool find_ring(const struct config *cfg, __u32 worker,
 	if (!ring->ctl)
 		return false;
 	ring->first = number * cfg->commit_slots;
-	ring->free = load_acquire(&ring->ctl->fill_head) - ring->ctl->fill_tail;
-	if (ring->free > cfg->commit_slots)
-		ring->free = 0; /* indices of no worker of ours */
+	/*
+	 * The worker's cache line is looked at only when what was seen of it
+	 * could make a difference: to the window or to a scarcity of slots.
+	 */
+	ring->free = ring->ctl->fill_seen - ring->ctl->fill_tail;
+	if (ring->free < RCV_WINDOW || ring->free * 2 < cfg->commit_slots ||
+	    ring->free > cfg->commit_slots) {
+		ring->ctl->fill_seen = load_acquire(&ring->ctl->fill_head);
+		ring->free = ring->ctl->fill_seen - ring->ctl->fill_tail;
+		if (ring->free > cfg->commit_slots)
+			ring->free = 0; /* indices of no worker of ours */
+	}
 	return true;
 }
 
@@ -375,18 +384,23 @@ build_ack(const struct config *cfg, const struct session *s,
 	  const struct window_view *v, struct reply *r)
 {
 	__u32 window = ring->free < RCV_WINDOW ? ring->free : RCV_WINDOW;
-	__u8 *b = r->data + HDR_LEN;
 
 	reply_header(r, READ_ONCE(f->snd_nxt), v->rcv_nxt, FLAG_ACK, window,
 		     p->now);
 	if (!(s->features & FEATURE_SACK))
 		return;
-	b[0] = 1 + v->words;
-	put64(b + 1, p->timestamp);
-	put32(b + 9, 0);
-	for (int i = 0; i < ACKB_WORDS_MAX; i++)
-		if (i < v->words)
-			put64(b + ACKB_FIXED_LEN + 8 * i, v->sack[i]);
+	/* Byte 21, behind the header, is the third last of words[2]. */
+	r->words[2] |= (1 + v->words) << 16 | p->timestamp >> 48;
+	r->words[3] = p->timestamp << 16; /* and no delay */
+	r->words[4] = 0;
+	if (v->words) {
+		r->words[4] = v->sack[0] >> 16;
+		for (int i = 1; i < ACKB_WORDS_MAX; i++)
+			r->words[4 + i] =
+				v->sack[i - 1] << 48 | v->sack[i] >> 16;
+		r->words[4 + ACKB_WORDS_MAX] = v->sack[ACKB_WORDS_MAX - 1]
+					       << 48;
+	}
 	r->len = HDR_LEN + ACKB_FIXED_LEN + 8 * (v->words & 7);
 }
 
@@ -425,6 +439,33 @@ static __always_inline void ring_doorbell(__u32 worker)
 	if (doorbell)
 		bpf_ringbuf_output(doorbell, &record, sizeof(record),
 				   BPF_RB_FORCE_WAKEUP);
+}
+
+/*
+ * Begins to fetch the slot that the next packet will take: the worker wrote
+ * to it last, on another CPU, and a store to it would be waited for at the
+ * next locked instruction. What lies in a free slot means nothing.
+ */
+static __always_inline void touch_next(const struct config *cfg,
+				       const struct ring *ring)
+{
+	__u32 mask = cfg->commit_slots - 1;
+	struct commit_slot *slot;
+	__u64 *fill;
+	__u32 at;
+
+	if (!ring->free)
+		return;
+	at = ring->first + (ring->ctl->fill_tail & mask);
+	fill = bpf_map_lookup_elem(&commit_fill, &at);
+	if (!fill)
+		return;
+	at = ring->first + (*fill & mask);
+	slot = bpf_map_lookup_elem(&commit_slots, &at);
+	if (!slot)
+		return;
+	WRITE_ONCE(slot->length, 0);
+	WRITE_ONCE(slot->data[CACHE_LINE], 0);
 }
 
 /*
@@ -501,6 +542,7 @@ commit(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 		__sync_lock_test_and_set(&ctl->ready_head, ctl->ready_head + 1);
 		WRITE_ONCE(ctl->fill_tail, ctl->fill_tail + 1);
 		ring->free--;
+		touch_next(cfg, ring);
 		ring_doorbell(s->worker);
 	}
 	build_ack(cfg, s, f, p, ring, &view, r);
@@ -697,7 +739,7 @@ SEC("xdp")
 int gate(struct xdp_md *ctx)
 {
 	struct packet p = {};
-	struct reply r = {};
+	struct reply r;
 	enum gate_outcome out;
 	struct config *cfg;
 	__u32 zero = 0;

@@ -32,24 +32,6 @@ static __always_inline __u16 get16(const void *p)
 	return (__u16)b[0] << 8 | b[1];
 }
 
-static __always_inline void put16(__u8 *p, __u16 v)
-{
-	p[0] = v >> 8;
-	p[1] = v;
-}
-
-static __always_inline void put32(__u8 *p, __u32 v)
-{
-	put16(p, v >> 16);
-	put16(p + 2, v);
-}
-
-static __always_inline void put64(__u8 *p, __u64 v)
-{
-	put32(p, v >> 32);
-	put32(p + 4, v);
-}
-
 static __always_inline __u32 get32(const __u8 *p)
 {
 	__be32 v;

@@ -141,10 +141,9 @@ struct commit_slot {
 	__u16 length;	 /* of data in use */
 	__u8 flags;	 /* of the packet */
 	__u8 pad0;
-	__u32 state; /* SLOT_* */
-	__u64 pad1[3];
+	__u32 state;		 /* SLOT_* */
 	__u8 data[MAX_DATAGRAM]; /* body behind the acknowledgement block */
-	__u8 pad2[16];
+	__u8 pad1[40];
 };
 
 _Static_assert(sizeof(struct commit_slot) == 1280, "commit_slot");
@@ -159,14 +158,15 @@ struct commit_ctl {
 	/* Written by XDP. */
 	__u64 ready_head; /* published slots */
 	__u64 fill_tail;  /* slots taken */
-	__u64 pad0[6];
+	__u64 fill_seen;  /* fill_head when it was last looked at */
+	__u64 pad0[13];	  /* a second line, against adjacent-line prefetch */
 	/* Written by the worker. */
 	__u64 fill_head;  /* slots offered */
 	__u64 ready_tail; /* slots picked up */
-	__u64 pad1[6];
+	__u64 pad1[14];
 };
 
-_Static_assert(sizeof(struct commit_ctl) == 128, "commit_ctl");
+_Static_assert(sizeof(struct commit_ctl) == 256, "commit_ctl");
 
 /* Per worker: asleep is 1 while it waits for a doorbell. */
 struct worker_ctl {

@@ -9,21 +9,27 @@
 #include "checksum.h"
 #include "parse.h"
 
-/* A UDP payload to answer with, padded with zeros to whole words. */
+/*
+ * A UDP payload to answer with, as words in host order, the first byte on
+ * top, and zeros behind the last. Fields that straddle words are shifted into
+ * place: the stack takes no unaligned stores.
+ */
 #define REPLY_WORDS ((ACK_MAX_LEN + 7) / 8)
 struct reply {
-	__u8 data[REPLY_WORDS * 8] __attribute__((aligned(8)));
+	__u64 words[REPLY_WORDS];
 	__u32 len;
 };
 
+/* Leaves the last three bytes of words[2] to what follows the header. */
 static __always_inline void reply_header(struct reply *r, __u32 seq, __u32 ack,
 					 __u8 flags, __u16 window, __u64 now)
 {
-	put32(r->data + HDR_OFF_SEQ, seq);
-	put32(r->data + HDR_OFF_ACK, ack);
-	r->data[HDR_OFF_FLAGS] = flags;
-	put16(r->data + HDR_OFF_WINDOW, window);
-	put64(r->data + HDR_OFF_TSTAMP, now / 1000);
+	__u64 timestamp = now / 1000;
+
+	r->words[0] = (__u64)seq << 32 | ack;
+	r->words[1] =
+		(__u64)flags << 56 | (__u64)window << 40 | timestamp >> 40;
+	r->words[2] = timestamp << 24;
 	r->len = HDR_LEN;
 }
 
@@ -77,18 +83,32 @@ static __always_inline void answer_ip6(struct ipv6hdr *ip, __u32 datagram)
 	ip->daddr = client;
 }
 
-/* Closes the packet checksum and returns the payload's Internet checksum. */
+/*
+ * Turns the words into network order, with the packet checksum in place, and
+ * returns their Internet checksum.
+ */
 static __always_inline __u64 seal(struct reply *r)
 {
-	struct fletcher f = {};
-	__u32 len = r->len;
+	struct fletcher_block block = {};
+	__u64 checksum, sum = 0;
+	struct fletcher f;
+	__u32 len = 0;
 
-	for (int i = 0; i < REPLY_WORDS; i++)
-		fletcher_word(&f, ((__u64 *)r->data)[i]);
-	/* The padding is zero, but it raised the weight of all before it. */
-	f.sum2 -= (sizeof(r->data) - len) * f.sum1;
-	put16(r->data + HDR_OFF_CSUM, fletcher_result(&f));
-	return sum_words((void *)r->data, REPLY_WORDS * 2);
+	for (__u32 i = 0; i < REPLY_WORDS; i++) {
+		if (8 * i < r->len) {
+			r->words[i] = bpf_cpu_to_be64(r->words[i]);
+			fletcher_word(&block, r->words[i]);
+			sum += (r->words[i] >> 32) + (__u32)r->words[i];
+			len += 8;
+		}
+	}
+	f = fletcher_sums(&block);
+	/* Zeros behind the last byte raised the weight of all before them. */
+	f.sum2 -= (len - r->len) * f.sum1;
+
+	checksum = bpf_cpu_to_be64((__u64)fletcher_result(&f) << 24);
+	r->words[1] |= checksum;
+	return sum + (checksum >> 32) + (__u32)checksum;
 }
 
 /*
@@ -112,8 +132,7 @@ static __always_inline bool answer(struct xdp_md *ctx, const struct frame *fr,
 	if (bpf_xdp_adjust_tail(ctx, (int)(fr->payload + r->len - frame_len))) {
 		if (r->len <= HDR_LEN + 1)
 			return false;
-		__builtin_memset(r->data + HDR_LEN, 0,
-				 sizeof(r->data) - HDR_LEN);
+		r->words[2] &= ~0xffffffULL;
 		r->len = HDR_LEN + 1;
 		if (bpf_xdp_adjust_tail(
 			    ctx, (int)(fr->payload + r->len - frame_len)))
@@ -168,8 +187,8 @@ static __always_inline bool answer(struct xdp_md *ctx, const struct frame *fr,
 	sum += (__u64)udp->source + udp->dest + 2 * udp->len +
 	       bpf_htons(IPPROTO_UDP);
 	udp->check = csum_fold(sum) ?: 0xffff;
-	return is_length(&len, sizeof(r->data)) &&
-	       !bpf_xdp_store_bytes(ctx, fr->payload, r->data, len);
+	return is_length(&len, sizeof(r->words)) &&
+	       !bpf_xdp_store_bytes(ctx, fr->payload, r->words, len);
 }
 
 #endif

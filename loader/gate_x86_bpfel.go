@@ -17,10 +17,11 @@ type gateCommitCtl struct {
 	_         structs.HostLayout
 	ReadyHead uint64
 	FillTail  uint64
-	Pad0      [6]uint64
+	FillSeen  uint64
+	Pad0      [13]uint64
 	FillHead  uint64
 	ReadyTail uint64
-	Pad1      [6]uint64
+	Pad1      [14]uint64
 }
 
 type gateCommitSlot struct {
@@ -34,9 +35,8 @@ type gateCommitSlot struct {
 	Flags       uint8
 	Pad0        uint8
 	State       uint32
-	Pad1        [3]uint64
 	Data        [1200]uint8
-	Pad2        [16]uint8
+	Pad1        [40]uint8
 }
 
 type gateConfig struct {

@@ -107,10 +107,11 @@ type Regions struct {
 type ringCtl struct {
 	readyHead uint64 // producer: published slots
 	fillTail  uint64 // producer: slots taken
-	_         [6]uint64
+	fillSeen  uint64 // the XDP program's own: fillHead when it last looked
+	_         [13]uint64
 	fillHead  uint64 // consumer: slots offered
 	readyTail uint64 // consumer: slots picked up
-	_         [6]uint64
+	_         [14]uint64
 }
 
 // workerCtl is struct worker_ctl.
@@ -124,7 +125,7 @@ type workerCtl struct {
 var (
 	_ = [1]byte{}[unsafe.Sizeof(Flow{})-256]
 	_ = [1]byte{}[unsafe.Sizeof(Slot{})-1280]
-	_ = [1]byte{}[unsafe.Sizeof(ringCtl{})-128]
+	_ = [1]byte{}[unsafe.Sizeof(ringCtl{})-256]
 	_ = [1]byte{}[unsafe.Sizeof(workerCtl{})-64]
 )
 

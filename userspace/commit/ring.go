@@ -23,9 +23,8 @@ type Slot struct {
 	Flags       uint8  // of the packet
 	_           uint8
 	state       uint32
-	_           [3]uint64
 	Data        [MaxBody]byte // body behind the acknowledgement block
-	_           [16]byte
+	_           [40]byte
 }
 
 // Body returns the data in use. It aliases the slot.

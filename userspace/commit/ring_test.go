@@ -84,10 +84,11 @@ func TestLayout(t *testing.T) {
 		{"commit_slot.length", unsafe.Offsetof(slot.Length), 32},
 		{"commit_slot.flags", unsafe.Offsetof(slot.Flags), 34},
 		{"commit_slot.state", unsafe.Offsetof(slot.state), 36},
-		{"commit_slot.data", unsafe.Offsetof(slot.Data), 64},
+		{"commit_slot.data", unsafe.Offsetof(slot.Data), 40},
 		{"commit_ctl.fill_tail", unsafe.Offsetof(ctl.fillTail), 8},
-		{"commit_ctl.fill_head", unsafe.Offsetof(ctl.fillHead), 64},
-		{"commit_ctl.ready_tail", unsafe.Offsetof(ctl.readyTail), 72},
+		{"commit_ctl.fill_seen", unsafe.Offsetof(ctl.fillSeen), 16},
+		{"commit_ctl.fill_head", unsafe.Offsetof(ctl.fillHead), 128},
+		{"commit_ctl.ready_tail", unsafe.Offsetof(ctl.readyTail), 136},
 	}
 	for _, tt := range tests {
 		if tt.got != tt.want {
