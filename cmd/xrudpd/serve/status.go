@@ -13,12 +13,18 @@ type Status struct {
 	At      time.Time
 	Gate    [gate.OutcomeMax]uint64
 	Workers metrics.Snapshot
+
+	// acks and batches say in a line whose these are.
+	acks, batches string
 }
 
 // Status reads every counter. It may be called until Close, from one goroutine.
 func (s *Server) Status() (*Status, error) {
-	now := &Status{At: time.Now()}
+	now := &Status{At: time.Now(), acks: "acks", batches: "batches"}
 	s.group.Collect(&now.Workers)
+	if s.report.AFXDP != "none" {
+		now.batches = "AF_XDP batches"
+	}
 	if s.xdp == nil {
 		s.group.CollectOutcomes(&now.Gate)
 		return now, nil
@@ -27,8 +33,14 @@ func (s *Server) Status() (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	now.Gate = counters
+	now.acks, now.Gate = "kernel acks", counters
 	return now, nil
+}
+
+// absorbed is how many packets the gate took the effect of and kept from
+// everybody.
+func (s *Status) absorbed() uint64 {
+	return s.Gate[gate.AbsorbAck] + s.Gate[gate.AbsorbAckStale]
 }
 
 // Sessions is how many there are.
@@ -43,27 +55,24 @@ func (s *Status) Line(before *Status) string {
 	rate := func(n uint64) string { return fmt.Sprintf("%.0f", float64(n)/seconds) }
 
 	var verdicts [gate.Redirect + 1]uint64
-	var all, absorbed uint64
+	var all uint64
 	for i, n := range s.Gate {
 		d := n - before.Gate[i]
 		all += d
-		switch out := gate.Outcome(i); out {
-		case gate.AbsorbAck, gate.AbsorbAckStale:
-			// Dropped by verdict only: its effect is kept.
-			absorbed += d
-		default:
-			verdicts[out.Verdict()] += d
-		}
+		verdicts[gate.Outcome(i).Verdict()] += d
 	}
+	// Dropped by verdict only: the effect of these is kept.
+	absorbed := s.absorbed() - before.absorbed()
+	verdicts[gate.Drop] -= absorbed
 	acks := s.Gate[gate.TXAck] - before.Gate[gate.TXAck]
 	w := s.Workers.Since(&before.Workers)
 
-	return fmt.Sprintf("packets/s %s (tx %s absorb %s redirect %s pass %s drop %s aborted %s), acks/s %s, "+
-		"messages/s %s, batches/s in %s out %s, sessions %d, rtt p50 %s p99 %s",
-		rate(all), rate(verdicts[gate.TX]), rate(absorbed), rate(verdicts[gate.Redirect]),
-		rate(verdicts[gate.Pass]), rate(verdicts[gate.Drop]), rate(verdicts[gate.Aborted]), rate(acks),
-		rate(w.Get(metrics.Messages)), rate(w.Get(metrics.BatchesIn)), rate(w.Get(metrics.BatchesOut)),
-		s.Sessions(), micros(&w.RTT, 0.5), micros(&w.RTT, 0.99))
+	return fmt.Sprintf("packets/s %s: tx %s, redirect %s, pass %s, absorbed %s, drop %s, aborted %s"+
+		" | %s/s %s | %s/s in %s out %s | messages/s %s | sessions %d | rtt p50 %s p99 %s",
+		rate(all), rate(verdicts[gate.TX]), rate(verdicts[gate.Redirect]), rate(verdicts[gate.Pass]),
+		rate(absorbed), rate(verdicts[gate.Drop]), rate(verdicts[gate.Aborted]),
+		s.acks, rate(acks), s.batches, rate(w.Get(metrics.BatchesIn)), rate(w.Get(metrics.BatchesOut)),
+		rate(w.Get(metrics.Messages)), s.Sessions(), micros(&w.RTT, 0.5), micros(&w.RTT, 0.99))
 }
 
 // micros is a quantile of round-trip times, or a dash without any.

@@ -19,6 +19,9 @@ type Summary struct {
 	ReliableAccepted uint64 `json:"reliable_accepted"`
 	KernelAcked      uint64 `json:"kernel_acked"`
 
+	// Absorbed counts pure acknowledgements that the gate took over.
+	Absorbed uint64 `json:"absorbed"`
+
 	Gate    map[string]uint64 `json:"gate"` // counters that are not zero
 	Workers map[string]uint64 `json:"workers"`
 }
@@ -33,6 +36,7 @@ func (s *Server) Summary(since *Status) (*Summary, error) {
 	sum := &Summary{
 		Mode: s.report.Mode, AFXDP: s.report.AFXDP,
 		ReliableAccepted: now.Gate[gate.TXAck] - since.Gate[gate.TXAck],
+		Absorbed:         now.absorbed() - since.absorbed(),
 		Gate:             make(map[string]uint64),
 		Workers:          make(map[string]uint64),
 	}
