@@ -368,7 +368,7 @@ static __always_inline bool find_ring(const struct config *cfg, __u32 worker,
 	 * could make a difference: to the window or to a scarcity of slots.
 	 */
 	ring->free = ring->ctl->fill_seen - ring->ctl->fill_tail;
-	if (ring->free < RCV_WINDOW || ring->free * 2 < cfg->commit_slots ||
+	if (ring->free <= RCV_WINDOW || ring->free * 2 < cfg->commit_slots ||
 	    ring->free > cfg->commit_slots) {
 		ring->ctl->fill_seen = load_acquire(&ring->ctl->fill_head);
 		ring->free = ring->ctl->fill_seen - ring->ctl->fill_tail;

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xrudp/xrudp/loader"
+	"github.com/xrudp/xrudp/loader/lab/labtest"
 	"github.com/xrudp/xrudp/userspace/commit"
 	"github.com/xrudp/xrudp/userspace/gate"
 	"github.com/xrudp/xrudp/userspace/reliability"
@@ -97,12 +98,7 @@ func geometry(slots int) commit.Geometry {
 // its thread.
 func newKernel(t testing.TB, slots int) *kernel {
 	t.Helper()
-	if reason := whyNot(); reason != "" {
-		if os.Getenv("XRUDP_REQUIRE_XDP") == "1" {
-			t.Fatalf("XDP is required: %s", reason)
-		}
-		t.Skip(reason)
-	}
+	requireXDP(t)
 	g, err := loader.Load(loader.Options{Geometry: geometry(slots), Ports: servedPorts})
 	if err != nil {
 		t.Fatal(err)
@@ -119,11 +115,12 @@ func newKernel(t testing.TB, slots int) *kernel {
 	return k
 }
 
-func whyNot() string {
+// requireXDP skips the test, with the reason, where programs cannot be loaded.
+func requireXDP(t testing.TB) {
+	t.Helper()
 	if os.Geteuid() != 0 {
-		return "loading XDP programs needs root"
+		labtest.Unavailable(t, "loading XDP programs needs root")
 	}
-	return ""
 }
 
 func (k *kernel) start() error {
