@@ -1,0 +1,139 @@
+package e2e
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/xrudp/xrudp/loader"
+	"github.com/xrudp/xrudp/userspace/client"
+	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/gate"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// TestKill kills the server under load, again and again. Whatever the clients
+// saw acknowledged has to reach a handler, and nothing twice but what was in
+// flight. Over XDP packets go on being acknowledged while there is no server.
+func TestKill(t *testing.T) {
+	tests := []struct {
+		name, mode string
+	}{
+		{"native", string(loader.ModeNative)},
+		{"generic", string(loader.ModeGeneric)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if testing.Short() && tt.mode == string(loader.ModeGeneric) {
+				t.Skip("short")
+			}
+			w := newWorld(t, tt.mode, commit.Geometry{Workers: 2, Slots: 1024, MaxSessions: 128})
+			server := w.start()
+			w.join(4, netip.AddrPort{})
+			for _, p := range w.players {
+				p.play(w.dice.Uint64(), kindPlain, 0)
+			}
+			rounds := 4
+			if testing.Short() {
+				rounds = 2
+			}
+			var away uint64
+			saved := 0
+			for round := range rounds {
+				var acks uint64
+				var s int
+				if server, acks, s = w.crash(server, round%2 == 1); t.Failed() {
+					t.FailNow()
+				}
+				away += acks
+				saved += s
+			}
+			w.leave()
+			server.quit()
+			if tt.mode != modeUDP && (away == 0 || saved == 0) {
+				t.Errorf("%d packets acknowledged without a server, %d messages saved", away, saved)
+			}
+			v := w.check(false)
+			t.Logf("%d kills, %d packets acknowledged without a server, %d acknowledged messages handed over by the next one: %+v",
+				rounds, away, saved, v)
+			if v.repeats == 0 {
+				t.Error("no message was handed over again: the handler was not killed in the midst of a packet")
+			}
+			if v.sessions != len(w.players)*(rounds+1) {
+				t.Errorf("%d sessions, want %d", v.sessions, len(w.players)*(rounds+1))
+			}
+		})
+	}
+}
+
+// crash kills the server while every player sends, with busy while its handlers
+// have written a message down and not returned. It starts another one after a
+// while, and waits until every player has a session with it. It returns how
+// many packets the gate acknowledged meanwhile, and how many messages that were
+// acknowledged when the next server began had not been handed over.
+func (w *world) crash(server *child, busy bool) (next *child, acks uint64, saved int) {
+	t := w.t
+	t.Helper()
+	told := make([]int, len(w.players))
+	for i, p := range w.players {
+		eventually(t, "progress", func() bool { return p.count(func() int { return p.fresh }) > 500 })
+		told[i] = p.count(func() int { return len(p.events) })
+	}
+	time.Sleep(time.Duration(w.dice.IntN(150)) * time.Millisecond)
+	if busy {
+		server.ask("stall 1s")
+		time.Sleep(20 * time.Millisecond)
+	}
+	server.kill()
+	var before, after [gate.OutcomeMax]uint64
+	if w.lab != nil {
+		before = w.outcomes()
+	}
+	recorded := w.recorded()
+	time.Sleep(time.Duration(200+w.dice.IntN(600)) * time.Millisecond)
+	if w.lab != nil {
+		after = w.outcomes()
+	}
+	saved = w.unrecorded()
+	if now := w.recorded(); now != recorded {
+		t.Errorf("%d messages recorded without a server", now-recorded)
+	}
+	w.crashes = append(w.crashes, crash{kept: w.kept()})
+	next = w.start()
+	if !next.started.Reused {
+		t.Error("the next server found nothing")
+	}
+	for i, p := range w.players {
+		eventually(t, "reconnecting", func() bool { return p.count(func() int { return len(p.events) }) >= told[i]+2 })
+		p.mu.Lock()
+		want := []client.Event{{Kind: client.EventClosed, Reason: wire.ReasonRestarted}, {Kind: client.EventReconnected}}
+		if got := p.events[told[i]:]; len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+			t.Errorf("player %d was told %v, want %v", p.id, got, want)
+		}
+		p.mu.Unlock()
+	}
+	return next, after[gate.TXAck] - before[gate.TXAck], saved
+}
+
+// unrecorded counts messages that are acknowledged and not handed over.
+func (w *world) unrecorded() (n int) {
+	w.t.Helper()
+	entries, err := readRecord(w.setup.Record)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	there := make(map[message]bool, len(entries))
+	for _, e := range entries {
+		there[message{e.client, e.index}] = true
+	}
+	for _, p := range w.players {
+		p.mu.Lock()
+		for i, m := range p.messages {
+			if m.acked && !there[message{p.id, uint32(i)}] {
+				n++
+			}
+		}
+		p.mu.Unlock()
+	}
+	return n
+}

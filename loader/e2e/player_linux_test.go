@@ -1,0 +1,339 @@
+package e2e
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/xrudp/xrudp/loader/lab"
+	"github.com/xrudp/xrudp/userspace/client"
+	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// Types of messages.
+const (
+	kindPlain = 1
+	kindEcho  = 2 // comes back
+)
+
+// labelSize is how many bytes of a payload say which message it is.
+const labelSize = 12
+
+func putLabel(b []byte, client, index, ordinal uint32) {
+	binary.NativeEndian.PutUint32(b, client)
+	binary.NativeEndian.PutUint32(b[4:], index)
+	binary.NativeEndian.PutUint32(b[8:], ordinal)
+}
+
+func parseLabel(b []byte) (client, index, ordinal uint32) {
+	return binary.NativeEndian.Uint32(b), binary.NativeEndian.Uint32(b[4:]), binary.NativeEndian.Uint32(b[8:])
+}
+
+// lane is where messages have an order.
+type lane struct {
+	mode    session.Mode
+	channel uint8
+}
+
+var lanes = []lane{
+	{session.ReliableOrdered, 0}, {session.ReliableOrdered, 1}, {session.ReliableOrdered, 127},
+	{session.ReliableUnordered, 0}, {session.ReliableUnordered, 5},
+}
+
+// sent is what is known of one message of a player.
+type sent struct {
+	lane    lane
+	ordinal uint32
+	session int // the player's, from 1 on; 0 while it waits to be sent
+	seq     uint32
+	acked   bool // the server said on the wire that it has it
+}
+
+// packet names a reliable packet of a player.
+type packet struct {
+	session int
+	seq     uint32
+}
+
+// player is a client that keeps books.
+type player struct {
+	t      *testing.T
+	id     uint32
+	conn   *client.Conn
+	stop   chan struct{}
+	sender sync.WaitGroup
+	reader sync.WaitGroup
+
+	mu       sync.Mutex
+	sessions int
+	messages []sent
+	packets  map[packet][]uint32 // indices of messages
+	acked    int                 // messages
+	fresh    int                 // of these, in the present session
+	window   int                 // smallest one advertised since it was set
+	last     []byte              // newest reliable packet with messages
+	events   []client.Event
+	echoed   map[lane][]uint32 // ordinals that came back
+}
+
+// join connects a player, from the namespace unless that is nil.
+func join(t *testing.T, ns *lab.Namespace, id uint32, server netip.AddrPort) *player {
+	t.Helper()
+	p := &player{
+		t: t, id: id, stop: make(chan struct{}),
+		packets: make(map[packet][]uint32), echoed: make(map[lane][]uint32), window: wire.ReceiveWindow,
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := client.Dial(ctx, server.String(), client.Options{
+		Handler:      p.arrived,
+		Reconnect:    true,
+		ReconnectMin: 20 * time.Millisecond, ReconnectMax: 200 * time.Millisecond,
+		CloseTimeout: 5 * time.Second,
+		SendQueue:    32 << 10,
+		DialUDP: func(ctx context.Context, address string) (conn net.Conn, err error) {
+			dial := func() error {
+				var d net.Dialer
+				conn, err = d.DialContext(ctx, "udp", address)
+				return err
+			}
+			if ns == nil {
+				err = dial()
+			} else {
+				err = ns.Do(dial)
+			}
+			if err != nil {
+				return nil, err
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.sessions++
+			p.fresh = 0
+			return &tap{Conn: conn, player: p, session: p.sessions}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.conn = conn
+	p.reader.Go(func() {
+		for e := range conn.Events() {
+			p.mu.Lock()
+			p.events = append(p.events, e)
+			p.mu.Unlock()
+		}
+	})
+	return p
+}
+
+// leave stops sending and closes the connection, which waits until everything
+// is acknowledged.
+func (p *player) leave() {
+	p.t.Helper()
+	if p.conn == nil {
+		return
+	}
+	p.halt()
+	if err := p.conn.Close(); err != nil && !p.t.Failed() {
+		p.t.Errorf("player %d: %v", p.id, err)
+	}
+	p.reader.Wait()
+	p.conn = nil
+}
+
+// halt stops sending.
+func (p *player) halt() {
+	select {
+	case <-p.stop:
+	default:
+		close(p.stop)
+	}
+	p.sender.Wait()
+}
+
+// play sends n messages as fast as it may, or until halt if n is 0.
+func (p *player) play(seed uint64, kind uint8, n int) {
+	p.sender.Go(func() {
+		dice := rand.New(rand.NewPCG(seed, uint64(p.id)))
+		next := make(map[lane]uint32)
+		var b [400]byte
+		for count := 0; n == 0 || count < n; count++ {
+			l := lanes[dice.IntN(len(lanes))]
+			p.mu.Lock()
+			index := uint32(len(p.messages))
+			p.messages = append(p.messages, sent{lane: l, ordinal: next[l]})
+			p.mu.Unlock()
+			putLabel(b[:], p.id, index, next[l])
+			next[l]++
+			if !p.send(l, kind, b[:labelSize+dice.IntN(len(b)-labelSize)]) {
+				return
+			}
+		}
+	})
+}
+
+// send sends one message as soon as there is room, and reports whether it did.
+func (p *player) send(l lane, kind uint8, payload []byte) bool {
+	for {
+		err := p.conn.Send(l.mode, l.channel, kind, payload)
+		switch {
+		case err == nil:
+			return true
+		case errors.Is(err, client.ErrWouldBlock), errors.Is(err, client.ErrReconnecting), errors.Is(err, session.ErrNotOpen):
+		default:
+			p.t.Errorf("player %d: %v", p.id, err)
+			return false
+		}
+		select {
+		case <-p.stop:
+			return false
+		case <-time.After(300 * time.Microsecond):
+		}
+	}
+}
+
+// arrived is the client's handler.
+func (p *player) arrived(_ *client.Conn, m client.Message) {
+	if len(m.Payload) < labelSize {
+		p.t.Errorf("player %d: payload of %d bytes", p.id, len(m.Payload))
+		return
+	}
+	_, _, ordinal := parseLabel(m.Payload)
+	l := lane{m.Mode, m.Channel}
+	p.mu.Lock()
+	p.echoed[l] = append(p.echoed[l], ordinal)
+	p.mu.Unlock()
+}
+
+// count calls f with the books held still.
+func (p *player) count(f func() int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return f()
+}
+
+// tap is the socket of one session. It notes which message is in which packet,
+// and what the server acknowledges, without the session's help.
+type tap struct {
+	net.Conn
+	player  *player
+	session int
+	una     uint32 // everything before was acknowledged
+	next    uint32
+}
+
+func (c *tap) Write(b []byte) (int, error) {
+	c.player.mu.Lock()
+	c.wrote(b)
+	c.player.mu.Unlock()
+	return c.Conn.Write(b)
+}
+
+func (c *tap) wrote(b []byte) {
+	h, body, err := wire.ParseHeader(b)
+	if err != nil || h.Flags&wire.FlagPSH == 0 {
+		return
+	}
+	if wire.IsHello(body) {
+		c.una, c.next = h.Sequence, h.Sequence+1
+		return
+	}
+	var block wire.AckBlock
+	body, err = wire.ParseAckBlock(body, &block)
+	if err != nil {
+		c.player.t.Errorf("player %d: sends %v", c.player.id, err)
+		return
+	}
+	if len(body) == 0 || wire.SeqLess(h.Sequence, c.next) {
+		return // a probe, or sent again
+	}
+	c.next = h.Sequence + 1
+	if h.Flags&wire.FlagFIN != 0 {
+		return
+	}
+	c.player.last = append(c.player.last[:0], b...)
+	at := packet{c.session, h.Sequence}
+	for len(body) > 0 {
+		m, rest, err := wire.ParseMessage(body)
+		if err != nil {
+			c.player.t.Errorf("player %d: sends %v", c.player.id, err)
+			return
+		}
+		body = rest
+		if len(m.Payload) < labelSize {
+			continue
+		}
+		_, index, _ := parseLabel(m.Payload)
+		c.player.packets[at] = append(c.player.packets[at], index)
+		s := &c.player.messages[index]
+		s.session, s.seq = c.session, h.Sequence
+	}
+}
+
+func (c *tap) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err == nil {
+		c.player.mu.Lock()
+		c.read(b[:n])
+		c.player.mu.Unlock()
+	}
+	return n, err
+}
+
+// read notes what the server acknowledges, by whatever packet.
+func (c *tap) read(b []byte) {
+	h, body, err := wire.ParseHeader(b)
+	if err != nil || !wire.Verify(b) || h.Flags&wire.FlagACK == 0 || h.Flags&wire.FlagSYN != 0 || c.next == 0 {
+		return
+	}
+	if int32(h.Ack-c.next) > 0 {
+		c.player.t.Errorf("player %d: %d acknowledged, which was never sent: the next is %d", c.player.id, h.Ack-1, c.next)
+		return
+	}
+	for ; wire.SeqLess(c.una, h.Ack); c.una++ {
+		c.player.acknowledged(packet{c.session, c.una})
+	}
+	if h.Flags&wire.FlagRST != 0 {
+		return
+	}
+	c.player.window = min(c.player.window, int(h.Window))
+	var block wire.AckBlock
+	if _, err := wire.ParseAckBlock(body, &block); err != nil {
+		c.player.t.Errorf("player %d: received %v", c.player.id, err)
+		return
+	}
+	for i := range uint32(64 * block.Words) {
+		if block.Bitmap[i/64]>>(i%64)&1 != 0 {
+			c.player.acknowledged(packet{c.session, h.Ack + 1 + i})
+		}
+	}
+}
+
+func (p *player) acknowledged(at packet) {
+	for _, index := range p.packets[at] {
+		if s := &p.messages[index]; !s.acked {
+			s.acked = true
+			p.acked++
+			p.fresh++
+		}
+	}
+}
+
+// eventually waits until cond holds.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(12 * time.Second)
+	for !cond() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: did not happen in 12 s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
