@@ -31,15 +31,18 @@ func (w *Worker) hello(lane transport.Batch, d *transport.Datagram, h wire.Heade
 		return
 	}
 	clientISN := h.Sequence - 1
-	if old := w.byKey[d.Key]; old != nil {
-		if old.clientISN == clientISN {
-			// Came twice before the gate knew the session; the confirmation is
-			// on its way.
-			return
-		}
-		if !w.supersede(old) {
-			return
-		}
+	old := w.byKey[d.Key]
+	if old != nil && old.clientISN == clientISN {
+		// Came twice before the gate knew the session; the confirmation is on
+		// its way.
+		return
+	}
+	if w.spent.has(d.Key, clientISN, w.now) {
+		w.strays++
+		return
+	}
+	if old != nil && !w.supersede(old) {
+		return
 	}
 	lane.Route(d, &w.route)
 	if w.leaving {
@@ -124,6 +127,7 @@ func (w *Worker) open(lane transport.Batch, slot uint32, key wire.Key, h wire.He
 	s.replay.Reset(clientISN)
 	w.add(s)
 	w.opened++
+	w.spent.add(key, clientISN, w.now)
 	w.handler.Open(s)
 	return nil
 }

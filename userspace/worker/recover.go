@@ -38,6 +38,7 @@ func (w *Worker) takeOver() error {
 	}
 	w.room = wire.ReceiveWindow
 	w.slots.init(len(w.bySlot))
+	w.spent.init(4 * len(w.bySlot))
 	var found []*Session
 	for i := range w.bySlot {
 		slot := w.first + uint32(i)

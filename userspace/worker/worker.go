@@ -208,6 +208,7 @@ type Worker struct {
 	bySlot     []*Session // from first on
 	byKey      map[wire.Key]*Session
 	slots      slotPool
+	spent      spentHellos
 	sessions   int // in bySlot
 	blocked    int // of these, waiting for a window to open
 	active     []*Session

@@ -296,6 +296,7 @@ type peer struct {
 	ackedTo  uint32                   // and everything up to here
 	lose     func(h wire.Header) bool // on the way up; nil: nothing more than the link does
 	onGot    func(m session.Message)
+	onUp     func(packet []byte) // of what reaches the server
 }
 
 // dial adds a client. Its packets come to worker's lane.
@@ -386,6 +387,9 @@ func (p *peer) noteAcks(packet []byte) {
 // once, one in the worker when that runs.
 func (p *peer) atServer(packet []byte) {
 	w := p.world
+	if p.onUp != nil {
+		p.onUp(packet)
+	}
 	if p.lose != nil {
 		if h, _, err := wire.ParseHeader(packet); err == nil && p.lose(h) {
 			return
