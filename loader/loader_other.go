@@ -81,5 +81,11 @@ func Remove(root, instance string) error { return nil }
 // RemoveStale finds none to remove.
 func RemoveStale(string) ([]string, error) { return nil, nil }
 
+// DeferInterrupts reports ErrNotSupported.
+func DeferInterrupts(iface, saved string) error { return errPlatform("defer interrupts") }
+
+// RestoreInterrupts has nothing to restore.
+func RestoreInterrupts(string) error { return nil }
+
 // Check reports ErrNotSupported.
 func Check(CheckOptions) (*Diagnosis, error) { return nil, errPlatform("check") }

@@ -13,6 +13,9 @@ type Namespace struct{}
 // Do runs nothing and reports ErrUnavailable.
 func (n *Namespace) Do(func() error) error { return ErrUnavailable }
 
+// DoWithSysfs runs nothing and reports ErrUnavailable.
+func (n *Namespace) DoWithSysfs(func() error) error { return ErrUnavailable }
+
 // Start starts nothing and reports ErrUnavailable.
 func (n *Namespace) Start(*exec.Cmd) error { return ErrUnavailable }
 

@@ -47,31 +47,57 @@ func (e *End) threadNAPI(cpu int) error {
 	}
 }
 
-// writeSysfs sets an attribute of the end's device. Sysfs shows the devices of
-// the namespace it was mounted in, so a thread with a mount of its own does it
-// and ends afterwards.
+// writeSysfs sets an attribute of the end's device.
 func (e *End) writeSysfs(attribute, text string) error {
+	return e.DoWithSysfs(func() error {
+		return os.WriteFile(filepath.Join("/sys/class/net", e.Interface, attribute), []byte(text), 0)
+	})
+}
+
+// DoWithSysfs runs f as Do does, and /sys shows the namespace's devices to it.
+// Sysfs shows the devices of the namespace it was mounted in, so a thread with
+// mounts of its own does it and ends afterwards. The BPF file system is where
+// it was.
+func (n *Namespace) DoWithSysfs(f func() error) error {
+	aside, err := os.MkdirTemp("", "bpffs-")
+	if err != nil {
+		return fmt.Errorf("make mount point: %w", err)
+	}
+	defer os.Remove(aside)
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends here
 		done <- func() error {
-			if err := unix.Setns(e.fd, unix.CLONE_NEWNET); err != nil {
+			if err := unix.Setns(n.fd, unix.CLONE_NEWNET); err != nil {
 				return fmt.Errorf("enter network namespace: %w", err)
 			}
-			if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-				return fmt.Errorf("create mount namespace: %w", err)
+			if err := mountSysfs(aside); err != nil {
+				return err
 			}
-			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-				return fmt.Errorf("make mounts private: %w", err)
-			}
-			if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
-				return fmt.Errorf("mount sysfs: %w", err)
-			}
-			path := filepath.Join("/sys/class/net", e.Interface, attribute)
-			return os.WriteFile(path, []byte(text), 0)
+			return f()
 		}()
 	}()
 	return <-done
+}
+
+// mountSysfs mounts sysfs anew, for the calling thread alone.
+func mountSysfs(aside string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("create mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("/sys/fs/bpf", aside, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("put BPF file system aside: %w", err)
+	}
+	if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
+		return fmt.Errorf("mount sysfs: %w", err)
+	}
+	if err := unix.Mount(aside, "/sys/fs/bpf", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("put BPF file system back: %w", err)
+	}
+	return nil
 }
 
 // napiThreads returns the ids of the kernel threads that poll a device called

@@ -74,9 +74,12 @@ type Config struct {
 	// CPUs pins workers to these, in order. Empty lets the server choose.
 	CPUs []int `toml:"cpus"`
 
+	// BusyPoll has workers never sleep, and poll AF_XDP queues in place of
+	// interrupts.
 	BusyPoll bool `toml:"busy_poll"`
-	Status   bool `toml:"status"`
-	Keep     bool `toml:"keep"`
+
+	Status bool `toml:"status"`
+	Keep   bool `toml:"keep"`
 
 	MaxSessions int `toml:"max_sessions"`
 	CommitSlots int `toml:"commit_slots"` // per CPU and worker, a power of two
@@ -85,7 +88,9 @@ type Config struct {
 	IdleTimeout     Duration `toml:"idle_timeout"`
 	ShutdownTimeout Duration `toml:"shutdown_timeout"`
 
-	StateDir string `toml:"state_dir"` // of the state file of mode udp
+	// StateDir is the folder of the state file of mode udp, and of the settings
+	// that an interface had before it was busy-polled.
+	StateDir string `toml:"state_dir"`
 	LogLevel string `toml:"log_level"`
 }
 
@@ -182,7 +187,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.Var((*number)(&c.TickRate), "tick-rate", "application ticks per second")
 	fs.Var(&c.IdleTimeout, "idle-timeout", "silence after which a session ends")
 	fs.Var(&c.ShutdownTimeout, "shutdown-timeout", "longest wait for sessions to close on exit")
-	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "folder of the state file of mode udp")
+	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "folder of the files that a crash must not lose")
 	fs.StringVar(&c.LogLevel, "log-level", c.LogLevel, strings.Join(levels, ", "))
 }
 

@@ -53,6 +53,7 @@ type Server struct {
 	batches      []transport.Batch      // to be closed
 	xdp          *loader.Gate           // nil in mode udp
 	releaseState func(clean bool) error // of mode udp, nil without a file
+	interrupts   string                 // file of the device's former settings
 	cookies      gate.CookieKeys        // of mode udp
 	stop         context.CancelFunc
 	idle         chan struct{} // closed when the upkeep ended
@@ -80,6 +81,7 @@ func Open(cfg config.Config, handler func(*worker.Worker) worker.Handler, log ze
 	}
 	options, err := s.engine()
 	if err == nil {
+		s.deferInterrupts()
 		err = s.makeWorkers(options, handler)
 	}
 	if err != nil {
@@ -218,6 +220,7 @@ func (s *Server) release(clean bool) error {
 		errs = append(errs, b.Close())
 	}
 	s.batches = nil
+	errs = append(errs, s.restoreInterrupts())
 	if s.xdp != nil {
 		errs = append(errs, s.releaseXDP(clean))
 		s.xdp = nil

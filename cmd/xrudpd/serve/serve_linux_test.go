@@ -227,6 +227,96 @@ func TestFailureKeepsWhatWasAcknowledged(t *testing.T) {
 	finish(t, s)
 }
 
+// attribute reads a setting of the server's device.
+func attribute(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("/sys/class/net", lab.ServerInterface, name))
+	if err != nil {
+		t.Error(err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
+func TestBusyPoll(t *testing.T) {
+	tests := []struct {
+		name               string
+		crashed, poll      bool
+		irqs, flushTimeout string
+	}{
+		{"polls", false, true, "2", "200000"},
+		{"polls_after_crash", true, true, "2", "200000"},
+		{"sleeps_after_crash", true, false, "0", "0"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := labtest.New(t, lab.Options{})
+			cfg := settings(t, config.ModeNative)
+			cfg.BusyPoll = tt.poll
+			t.Cleanup(func() { _ = loader.Remove(loader.DefaultPinRoot, cfg.Instance) })
+			want := func(irqs, flushTimeout string) {
+				t.Helper()
+				if a, b := attribute(t, "napi_defer_hard_irqs"), attribute(t, "gro_flush_timeout"); a != irqs || b != flushTimeout {
+					t.Errorf("napi_defer_hard_irqs %s, gro_flush_timeout %s, want %s and %s", a, b, irqs, flushTimeout)
+				}
+			}
+			var s *Server
+			err := l.Server.DoWithSysfs(func() (err error) {
+				if tt.crashed {
+					// What a server that was killed leaves behind.
+					if err := loader.DeferInterrupts(cfg.Interface, filepath.Join(cfg.StateDir, cfg.Instance+".interrupts")); err != nil {
+						return err
+					}
+				}
+				s, err = Open(cfg, worker.Game, zerolog.Nop())
+				want(tt.irqs, tt.flushTimeout)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range s.Report().Warnings {
+				if strings.Contains(w, "poll") {
+					t.Error(w)
+				}
+			}
+			s.Start()
+			play(t, l)
+			err = l.Server.DoWithSysfs(func() error {
+				finish(t, s)
+				want("0", "0")
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// Where /sys shows another namespace the server polls all the same, and says
+// what is missing, once.
+func TestBusyPollWithoutSysfs(t *testing.T) {
+	l := labtest.New(t, lab.Options{})
+	cfg := settings(t, config.ModeNative)
+	cfg.BusyPoll = true
+	s, err := open(t, l, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for _, w := range s.Report().Warnings {
+		if strings.Contains(w, "defer interrupts") {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("warnings %q", s.Report().Warnings)
+	}
+	s.Start()
+	play(t, l)
+	finish(t, s)
+}
+
 func TestUDPState(t *testing.T) {
 	cfg := config.Default()
 	cfg.Mode, cfg.Listen, cfg.StateDir, cfg.MaxSessions, cfg.CommitSlots = config.ModeUDP, "127.0.0.1:47113", t.TempDir(), 64, 64

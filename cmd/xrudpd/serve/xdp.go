@@ -3,6 +3,7 @@ package serve
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/xrudp/xrudp/cmd/xrudpd/config"
 	"github.com/xrudp/xrudp/loader"
@@ -91,15 +92,22 @@ func (s *Server) attach(g commit.Geometry) (*loader.Report, error) {
 	return report, nil
 }
 
+// busyPoll is how long one poll of a queue looks for packets at most.
+const busyPoll = 20 * time.Microsecond
+
 // openXSK opens AF_XDP sockets on every queue, and returns nil where they are
 // not to be had and may be missing.
 func (s *Server) openXSK(report *loader.Report, workers int) ([]*xsk.Port, error) {
 	s.report.AFXDP = "none"
-	device, err := xsk.New(xsk.Options{
+	o := xsk.Options{
 		Interface: s.cfg.Interface, Workers: workers, Copy: report.Mode == loader.ModeGeneric,
 		RequireZeroCopy:  s.requires(config.RequireZeroCopy),
 		RequireHugePages: s.requires(config.RequireHugePages),
-	})
+	}
+	if s.cfg.BusyPoll {
+		o.BusyPoll.Duration = busyPoll
+	}
+	device, err := xsk.New(o)
 	var ports []*xsk.Port
 	if err == nil {
 		ports, err = device.Bind(s.xdp)
