@@ -21,6 +21,7 @@ func TestKill(t *testing.T) {
 	}{
 		{"native", string(loader.ModeNative)},
 		{"generic", string(loader.ModeGeneric)},
+		{"udp", modeUDP},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -106,9 +107,14 @@ func (w *world) crash(server *child, busy bool) (next *child, acks uint64, saved
 	for i, p := range w.players {
 		eventually(t, "reconnecting", func() bool { return p.count(func() int { return len(p.events) }) >= told[i]+2 })
 		p.mu.Lock()
-		want := []client.Event{{Kind: client.EventClosed, Reason: wire.ReasonRestarted}, {Kind: client.EventReconnected}}
-		if got := p.events[told[i]:]; len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
-			t.Errorf("player %d was told %v, want %v", p.id, got, want)
+		got := p.events[told[i]:]
+		if len(got) != 2 || got[0].Kind != client.EventClosed || got[1].Kind != client.EventReconnected {
+			t.Errorf("player %d was told %v", p.id, got)
+		}
+		// Over UDP the receive windows die with the process. A RST then
+		// acknowledges what may be too old for the client to believe it.
+		if why := got[0].Reason; why != wire.ReasonRestarted && (w.lab != nil || why != wire.ReasonIdle) {
+			t.Errorf("player %d was told %q", p.id, why)
 		}
 		p.mu.Unlock()
 	}

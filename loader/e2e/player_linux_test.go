@@ -84,7 +84,7 @@ type player struct {
 }
 
 // join connects a player, from the namespace unless that is nil.
-func join(t *testing.T, ns *lab.Namespace, id uint32, server netip.AddrPort) *player {
+func join(t *testing.T, ns *lab.Namespace, id uint32, server netip.AddrPort, idle time.Duration) *player {
 	t.Helper()
 	p := &player{
 		t: t, id: id, stop: make(chan struct{}),
@@ -97,6 +97,7 @@ func join(t *testing.T, ns *lab.Namespace, id uint32, server netip.AddrPort) *pl
 		Reconnect:    true,
 		ReconnectMin: 20 * time.Millisecond, ReconnectMax: 200 * time.Millisecond,
 		CloseTimeout: 5 * time.Second,
+		IdleTimeout:  idle,
 		SendQueue:    32 << 10,
 		DialUDP: func(ctx context.Context, address string) (conn net.Conn, err error) {
 			dial := func() error {
@@ -173,6 +174,9 @@ func (p *player) play(seed uint64, kind uint8, n int) {
 			putLabel(b[:], p.id, index, next[l])
 			next[l]++
 			if !p.send(l, kind, b[:labelSize+dice.IntN(len(b)-labelSize)]) {
+				p.mu.Lock()
+				p.messages = p.messages[:index] // not taken
+				p.mu.Unlock()
 				return
 			}
 		}
