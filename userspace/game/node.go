@@ -1,6 +1,7 @@
 package game
 
 import (
+	"math"
 	"slices"
 
 	"github.com/xrudp/xrudp/userspace/metrics"
@@ -48,6 +49,8 @@ type Node struct {
 	rooms     []*room          // owned here
 	roomByID  map[uint32]*room // the same
 	nextRound uint64
+	nextFull  uint64 // the earliest of the rooms'
+	moved     bool   // somebody did since the last round
 
 	halls   map[uint32]*hall   // by room: its players connected here
 	members map[uint32]*member // in a room, by handle
@@ -84,8 +87,17 @@ func NewNode(host Host, self, nodes int, count *metrics.Set) *Node {
 	}
 }
 
-// Awake reports whether there is anything to tick for.
-func (n *Node) Awake() bool { return len(n.rooms) > 0 }
+// NextTick is when Tick has something to do: at the next round where somebody
+// moved, else when all are told where everyone is.
+func (n *Node) NextTick() uint64 {
+	switch {
+	case len(n.rooms) == 0:
+		return math.MaxUint64
+	case n.moved:
+		return n.nextRound
+	}
+	return max(n.nextRound, n.nextFull)
+}
 
 // Open takes a new client in.
 func (n *Node) Open(p Peer) {
@@ -206,8 +218,11 @@ func (n *Node) Tick(now uint64) {
 	if n.nextRound <= now {
 		n.nextRound = now + roundInterval
 	}
+	n.moved = false
+	n.nextFull = math.MaxUint64
 	for _, r := range n.rooms {
-		r.broadcast(n)
+		r.broadcast(n, now)
+		n.nextFull = min(n.nextFull, r.nextFull)
 	}
 }
 
@@ -283,7 +298,10 @@ func (n *Node) atRoom(from int, l *letter, payload []byte) {
 // before its welcome, so that what follows the welcome reaches all of them.
 func (n *Node) join(r *room, id uint32, at address) {
 	if r == nil {
-		r = newRoom(id, n.nodes)
+		r = newRoom(id, n.nodes, n.host.Now())
+		if len(n.rooms) == 0 {
+			n.nextFull = r.nextFull
+		}
 		n.rooms = append(n.rooms, r)
 		n.roomByID[id] = r
 	}

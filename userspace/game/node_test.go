@@ -240,7 +240,7 @@ func TestJoinAndLeave(t *testing.T) {
 		a.node.Close(a)
 		w.settle()
 		for i, n := range w.nodes {
-			if n.Awake() || len(n.halls) != 0 || len(n.members) != 0 || len(n.roomByID) != 0 {
+			if n.NextTick() != math.MaxUint64 || len(n.halls) != 0 || len(n.members) != 0 || len(n.roomByID) != 0 {
 				t.Errorf("node %d still has %d rooms, %d halls, %d members", i, len(n.rooms), len(n.halls), len(n.members))
 			}
 		}
@@ -315,7 +315,7 @@ func TestPositions(t *testing.T) {
 
 		// Nobody moved: silence but for the full round once per second.
 		total := 0
-		for range fullEvery {
+		for range fullInterval / roundInterval {
 			round()
 			total += seen(all[7])
 		}
@@ -490,7 +490,7 @@ func TestRecoveredPeerIsIgnored(t *testing.T) {
 	p.node.Open(p)
 	p.join(1)
 	p.node.Close(p)
-	if len(p.got) != 0 || w.nodes[0].Awake() {
+	if len(p.got) != 0 || w.nodes[0].NextTick() != math.MaxUint64 {
 		t.Error("a recovered client took part in the game")
 	}
 }

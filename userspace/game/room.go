@@ -17,10 +17,10 @@ const (
 	worldLimit   = 1000000 // largest coordinate
 )
 
-// Broadcast schedule in nanoseconds and rounds.
+// Broadcast schedule in nanoseconds: rounds of those who moved, and of all.
 const (
 	roundInterval = 50_000_000
-	fullEvery     = 20
+	fullInterval  = 1_000_000_000
 )
 
 // address is where a player is connected: a node, and its name for the player.
@@ -36,7 +36,9 @@ type room struct {
 	order   []*player // the same, in order of joining
 	at      []int     // players per node
 	nextID  uint32
-	round   uint32
+
+	round    uint32
+	nextFull uint64 // when a round is to carry all players
 }
 
 type player struct {
@@ -50,8 +52,8 @@ type player struct {
 	movedAt  uint64
 }
 
-func newRoom(id uint32, nodes int) *room {
-	return &room{id: id, players: map[address]*player{}, at: make([]int, nodes)}
+func newRoom(id uint32, nodes int, now uint64) *room {
+	return &room{id: id, players: map[address]*player{}, at: make([]int, nodes), nextFull: now + fullInterval}
 }
 
 func (r *room) add(at address) *player {
@@ -110,9 +112,12 @@ func (p *player) move(to Position, now uint64) bool {
 func legal(v float32) bool { return v >= -worldLimit && v <= worldLimit }
 
 // broadcast sends one round of positions to everyone in the room.
-func (r *room) broadcast(n *Node) {
+func (r *room) broadcast(n *Node, now uint64) {
 	r.round++
-	full := r.round%fullEvery == 0
+	full := now >= r.nextFull
+	if full {
+		r.nextFull = now + fullInterval
+	}
 	entries := n.entries[:0]
 	for _, p := range r.order {
 		if !p.placed || !p.moved && !full {
@@ -145,6 +150,7 @@ func (r *room) positionClaimed(n *Node, p *player, claim []byte) {
 	if !p.move(to, n.host.Now()) {
 		n.count.Add(metrics.Violations, 1)
 	}
+	n.moved = n.moved || p.moved
 }
 
 // relay sends a chat or action to everyone in the room. The payload was

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/game"
+	"github.com/xrudp/xrudp/userspace/internal/simnet"
+	"github.com/xrudp/xrudp/userspace/metrics"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
@@ -158,5 +160,44 @@ func TestMailboxFull(t *testing.T) {
 	}
 	if stopped.failure != nil || near.pressed {
 		t.Errorf("failure %v, pressed %v", stopped.failure, near.pressed)
+	}
+}
+
+// Where nobody moves the room is quiet: once a second everyone is told where all
+// are. One that moves is heard of in the next round.
+func TestQuietRoomHardlyTicks(t *testing.T) {
+	w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: Game})
+	k := w.group.workers[0]
+	ticks := func(d time.Duration) uint64 {
+		k.publish()
+		before := k.Metrics().Get(metrics.Ticks)
+		w.run(d)
+		k.publish()
+		return k.Metrics().Get(metrics.Ticks) - before
+	}
+	p := w.dial(0)
+	w.until(time.Second, "opening", p.open)
+	if got := ticks(10 * time.Second); got != 0 {
+		t.Errorf("%d ticks for a client in no room", got)
+	}
+	a, b := w.join(0, 1), w.join(0, 1)
+	move := func(x float32) {
+		if err := a.send(session.UnreliableSequenced, 0, game.TypePosition, game.Position{X: x}.AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move(1)
+	w.run(time.Second)
+	if got := ticks(10 * time.Second); got < 9 || got > 11 {
+		t.Errorf("%d ticks in 10 s for a room where nobody moves", got)
+	}
+	for range 5 {
+		w.run(321 * time.Millisecond)
+		at := b.positions[a.id].X + 1
+		move(at)
+		w.run(60 * time.Millisecond)
+		if got := b.positions[a.id].X; got != at {
+			t.Errorf("60 ms after it moved a player is seen at %v, not at %v", got, at)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/internal/timerwheel"
 	"github.com/xrudp/xrudp/userspace/metrics"
 	"github.com/xrudp/xrudp/userspace/transport"
 	"github.com/xrudp/xrudp/userspace/wire"
@@ -241,24 +242,32 @@ func (w *Worker) ownerOf(slot uint32, id uint64) *Session {
 	return nil
 }
 
-// tick calls the handler's tick when it is due. Nobody ticks alone.
+// tick calls the handler's tick when it is due. Late ticks are not made up for,
+// but those that follow keep the beat.
 func (w *Worker) tick() {
-	if w.sessions == 0 && (w.waker == nil || !w.waker.Awake()) {
-		w.nextTick = 0
+	due := w.tickDue()
+	if w.now < due {
 		return
 	}
-	if w.nextTick == 0 {
-		w.nextTick = w.now + w.tickEvery
-	}
-	if w.now < w.nextTick {
-		return
-	}
-	w.nextTick += w.tickEvery
-	if w.nextTick <= w.now {
-		w.nextTick = w.now + w.tickEvery
+	w.lastTick = due
+	if due+w.tickEvery <= w.now {
+		w.lastTick = w.now
 	}
 	w.ticks++
 	w.handler.Tick(w.now)
+}
+
+// tickDue is when the handler is to tick. Without a PacedHandler nobody ticks
+// alone.
+func (w *Worker) tickDue() uint64 {
+	at := w.lastTick + w.tickEvery
+	switch {
+	case w.pacer != nil:
+		return max(at, w.pacer.NextTick())
+	case w.sessions == 0:
+		return timerwheel.Never
+	}
+	return at
 }
 
 // transmit attends to the sessions that something happened to, and flushes.
@@ -304,10 +313,7 @@ func (w *Worker) fail(err error) {
 
 // nextDeadline is when the next pass is due although nothing arrives.
 func (w *Worker) nextDeadline() uint64 {
-	at := w.wheel.Next()
-	if w.nextTick != 0 {
-		at = min(at, w.nextTick)
-	}
+	at := min(w.wheel.Next(), w.tickDue())
 	if w.blocked > 0 || w.pressed || len(w.active) > 0 {
 		at = min(at, w.now+uint64(time.Millisecond))
 	}

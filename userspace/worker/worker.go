@@ -42,7 +42,7 @@ type Handler interface {
 	Close(s *Session, why wire.Reason)
 
 	// Tick is called at Options.TickRate while the worker has sessions, or
-	// for as long as an AwakeHandler says so.
+	// when a PacedHandler says so.
 	Tick(now uint64)
 }
 
@@ -52,9 +52,12 @@ type MailHandler interface {
 	Mail(from int, letter []byte)
 }
 
-// AwakeHandler is a Handler that can want ticks without sessions of its own.
-type AwakeHandler interface {
-	Awake() bool
+// PacedHandler is a Handler that knows when it has something to do, with
+// sessions or without, so that an idle worker sleeps.
+type PacedHandler interface {
+	// NextTick is when the next Tick is wanted, the greatest uint64 for never.
+	// It is asked in every pass. Ticks come at Options.TickRate at most.
+	NextTick() uint64
 }
 
 // Sessions is the gate's table of sessions. Several workers use it at a time.
@@ -191,7 +194,7 @@ type Worker struct {
 	regions *commit.Regions
 	handler Handler
 	mailer  MailHandler  // nil when the handler takes no letters
-	waker   AwakeHandler // nil when it ticks for sessions only
+	pacer   PacedHandler // nil when it ticks while there are sessions
 
 	tally
 
@@ -221,7 +224,7 @@ type Worker struct {
 	dirty      func(slot uint32)                 // of TakeDirty; made once
 
 	tickEvery uint64
-	nextTick  uint64 // 0 while not ticking
+	lastTick  uint64
 	nextChore uint64
 
 	group  *Group
@@ -287,7 +290,7 @@ func newWorker(opts Options) (*Worker, error) {
 	}
 	w.handler = opts.Handler(w)
 	w.mailer, _ = w.handler.(MailHandler)
-	w.waker, _ = w.handler.(AwakeHandler)
+	w.pacer, _ = w.handler.(PacedHandler)
 	return w, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -225,6 +226,70 @@ func TestFailureKeepsWhatWasAcknowledged(t *testing.T) {
 	s.Start()
 	play(t, l)
 	finish(t, s)
+}
+
+// threadTimes is how long each thread of this process ran, in nanoseconds.
+func threadTimes(t *testing.T) map[string]uint64 {
+	t.Helper()
+	paths, err := filepath.Glob("/proc/self/task/*/schedstat")
+	if err != nil || len(paths) == 0 {
+		t.Skipf("no scheduler statistics: %v", err)
+	}
+	times := map[string]uint64{}
+	for _, path := range paths {
+		var ns uint64
+		if text, err := os.ReadFile(path); err == nil {
+			_, _ = fmt.Sscan(string(text), &ns)
+			times[path] = ns
+		}
+	}
+	return times
+}
+
+// A server on which nothing happens costs next to nothing, all of its threads
+// together.
+func TestIdleCPU(t *testing.T) {
+	for _, mode := range []string{config.ModeNative, config.ModeUDP} {
+		t.Run(mode, func(t *testing.T) {
+			l := labtest.New(t, lab.Options{})
+			s, err := open(t, l, settings(t, mode))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Start()
+			defer finish(t, s)
+			share := func(what string) {
+				t.Helper()
+				runtime.GC()
+				time.Sleep(100 * time.Millisecond)
+				const span = time.Second
+				before := threadTimes(t)
+				time.Sleep(span)
+				var ran uint64
+				for path, ns := range threadTimes(t) {
+					ran += ns - before[path]
+				}
+				got := float64(ran) / float64(span) * 100
+				t.Logf("%s: %.3f%% of a CPU", what, got)
+				if got > 1 {
+					t.Errorf("%s the process used %.2f%% of a CPU", what, got)
+				}
+			}
+			share("without sessions")
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			var conn *client.Conn
+			err = l.Client.Do(func() (err error) {
+				conn, err = client.Dial(ctx, fmt.Sprintf("%v:7777", l.Server.IPv4), client.Options{})
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			share("with an idle session and its client")
+		})
+	}
 }
 
 // attribute reads a setting of the server's device.
