@@ -79,6 +79,7 @@ type player struct {
 	fresh    int                 // of these, in the present session
 	window   int                 // smallest one advertised since it was set
 	last     []byte              // newest reliable packet with messages
+	loose    []byte              // newest unreliable one
 	events   []client.Event
 	echoed   map[lane][]uint32 // ordinals that came back
 }
@@ -243,6 +244,9 @@ func (c *tap) Write(b []byte) (int, error) {
 func (c *tap) wrote(b []byte) {
 	h, body, err := wire.ParseHeader(b)
 	if err != nil || h.Flags&wire.FlagPSH == 0 {
+		if err == nil && h.Flags == wire.FlagACK && len(body) > wire.AckBlockMax {
+			c.player.loose = append(c.player.loose[:0], b...)
+		}
 		return
 	}
 	if wire.IsHello(body) {

@@ -293,10 +293,18 @@ func (h *handler) Message(s *worker.Session, m session.Message) {
 	}
 	var b [entrySize]byte
 	e.put(&b)
+	// Stalled before the write a message is missing when the process dies,
+	// stalled after it the message comes again.
+	early := h.log.epoch/2%2 == 1
+	if early {
+		h.log.pause()
+	}
 	if n, err := unix.Write(h.log.fd, b[:]); n != len(b) {
 		panic(fmt.Sprintf("write record: %d bytes: %v", n, err))
 	}
-	h.log.pause()
+	if !early {
+		h.log.pause()
+	}
 	if m.Type == kindEcho && !s.Recovered() {
 		waiting := h.open[s]
 		*waiting = append(*waiting, echo{m.Mode, m.Channel, append([]byte(nil), m.Payload...)})
