@@ -32,20 +32,23 @@ static __always_inline __u16 get16(const void *p)
 	return (__u16)b[0] << 8 | b[1];
 }
 
+/*
+ * Fields of a packet lie where they lie. The kernel lets programs load them
+ * unaligned on the architectures that can; a type that says so is loaded in
+ * one piece.
+ */
+typedef __be16 packet16 __attribute__((aligned(2), may_alias));
+typedef __be32 packet32 __attribute__((aligned(4), may_alias));
+typedef __be64 packet64 __attribute__((aligned(8), may_alias));
+
 static __always_inline __u32 get32(const __u8 *p)
 {
-	__be32 v;
-
-	__builtin_memcpy(&v, p, sizeof(v));
-	return bpf_ntohl(v);
+	return bpf_ntohl(*(const packet32 *)p);
 }
 
 static __always_inline __u64 get64(const __u8 *p)
 {
-	__be64 v;
-
-	__builtin_memcpy(&v, p, sizeof(v));
-	return bpf_be64_to_cpu(v);
+	return bpf_be64_to_cpu(*(const packet64 *)p);
 }
 
 /* Returns len bytes at offset off of the frame, or NULL. */

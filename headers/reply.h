@@ -33,21 +33,13 @@ static __always_inline void reply_header(struct reply *r, __u32 seq, __u32 ack,
 	r->len = HDR_LEN;
 }
 
-static __always_inline __u64 sum_words(const __u32 *words, int n)
-{
-	__u64 sum = 0;
-
-	for (int i = 0; i < n; i++)
-		sum += words[i];
-	return sum;
-}
-
 /*
  * Addresses swapped, everything the sender chose neutralised. IPv4 options
  * become no-operations, so that nothing moves.
  */
 static __always_inline bool answer_ip4(struct iphdr *ip, void *end,
-				       __u32 header, __u32 datagram)
+				       __u32 header, __u32 datagram,
+				       __u64 addrs)
 {
 	__be32 client = ip->saddr;
 	__u32 *option = (void *)(ip + 1);
@@ -61,7 +53,15 @@ static __always_inline bool answer_ip4(struct iphdr *ip, void *end,
 	ip->check = 0;
 	ip->saddr = ip->daddr;
 	ip->daddr = client;
-	sum = sum_words((void *)ip, sizeof(*ip) / 4);
+	/*
+	 * Summed from what was written, not read back: a load of bytes that
+	 * were just stored in other sizes waits for all of them.
+	 */
+	sum = bpf_htons(0x4000 | (header / 4) << 8);
+	sum += bpf_htons(header + datagram);
+	sum += bpf_htons(IP_DF);
+	sum += bpf_htons(64 << 8 | IPPROTO_UDP);
+	sum += addrs;
 	for (__u32 i = sizeof(*ip); i < 60 && i < header; i += 4) {
 		if ((void *)(option + 1) > end)
 			return false;
@@ -111,6 +111,41 @@ static __always_inline __u64 seal(struct reply *r)
 	return sum + (checksum >> 32) + (__u32)checksum;
 }
 
+static __always_inline void swap_macs(void *frame)
+{
+	packet32 *four = frame;
+	packet16 *two = frame;
+	__u32 dest4 = four[0];
+	__u16 dest2 = two[2];
+
+	/* h_dest is bytes 0 to 5, h_source 6 to 11. */
+	four[0] = *(packet32 *)&two[3];
+	two[2] = two[5];
+	*(packet32 *)&two[3] = dest4;
+	two[5] = dest2;
+}
+
+/* An acknowledgement without bitmap: what nearly every answer is. */
+#define ACK_PLAIN_LEN (HDR_LEN + ACKB_FIXED_LEN)
+
+static __always_inline bool put_reply(struct xdp_md *ctx, __u32 off,
+				      const struct reply *r, __u32 len)
+{
+	if (len == ACK_PLAIN_LEN) {
+		__u8 *p = frame_bytes(ctx, off, ACK_PLAIN_LEN);
+
+		if (!p)
+			return false;
+		for (int i = 0; i < ACK_PLAIN_LEN / 8; i++)
+			((packet64 *)p)[i] = r->words[i];
+		*(packet16 *)(p + ACK_PLAIN_LEN / 8 * 8) =
+			(__u16)r->words[ACK_PLAIN_LEN / 8];
+		return true;
+	}
+	return is_length(&len, sizeof(r->words)) &&
+	       !bpf_xdp_store_bytes(ctx, off, (void *)r->words, len);
+}
+
 /*
  * Turns the frame into its own answer. A frame that cannot grow gets the
  * shortest acknowledgement, which always fits. Returns whether it worked;
@@ -122,12 +157,10 @@ static __always_inline bool answer(struct xdp_md *ctx, const struct frame *fr,
 	__u32 frame_len = ctx->data_end - ctx->data;
 	__u32 l3 = fr->l3, udp_at = fr->udp;
 	void *data, *end;
-	__u8 mac[ETH_ALEN];
 	struct ethhdr *eth;
 	struct udphdr *udp;
-	__be16 client_port;
 	__u32 datagram, len;
-	__u64 sum;
+	__u64 sum, addrs = 0;
 
 	if (bpf_xdp_adjust_tail(ctx, (int)(fr->payload + r->len - frame_len))) {
 		if (r->len <= HDR_LEN + 1)
@@ -147,9 +180,7 @@ static __always_inline bool answer(struct xdp_md *ctx, const struct frame *fr,
 	eth = data;
 	if ((void *)(eth + 1) > end)
 		return false;
-	__builtin_memcpy(mac, eth->h_source, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, eth->h_dest, ETH_ALEN);
-	__builtin_memcpy(eth->h_dest, mac, ETH_ALEN);
+	swap_macs(data);
 
 	barrier_var(l3);
 	if (l3 > L3_MAX)
@@ -161,15 +192,17 @@ static __always_inline bool answer(struct xdp_md *ctx, const struct frame *fr,
 		if ((void *)(ip + 1) > end)
 			return false;
 		answer_ip6(ip, datagram);
-		sum += sum_words((void *)&fr->key, 8);
+		for (int i = 0; i < 4; i++)
+			addrs += (__u64)fr->key.client_addr[i] +
+				 fr->key.server_addr[i];
 	} else {
 		struct iphdr *ip = data + l3;
 
+		addrs = (__u64)fr->key.client_addr[3] + fr->key.server_addr[3];
 		barrier_var(ip);
 		if ((void *)(ip + 1) > end ||
-		    !answer_ip4(ip, end, udp_at - l3, datagram))
+		    !answer_ip4(ip, end, udp_at - l3, datagram, addrs))
 			return false;
-		sum += (__u64)fr->key.client_addr[3] + fr->key.server_addr[3];
 	}
 
 	barrier_var(udp_at);
@@ -179,16 +212,14 @@ static __always_inline bool answer(struct xdp_md *ctx, const struct frame *fr,
 	barrier_var(udp);
 	if ((void *)(udp + 1) > end)
 		return false;
-	client_port = udp->source;
-	udp->source = udp->dest;
-	udp->dest = client_port;
+	udp->source = fr->key.server_port;
+	udp->dest = fr->key.client_port;
 	udp->len = bpf_htons(datagram);
 	/* Pseudo header and header; the length is in both. */
-	sum += (__u64)udp->source + udp->dest + 2 * udp->len +
-	       bpf_htons(IPPROTO_UDP);
+	sum += addrs + fr->key.server_port + fr->key.client_port +
+	       2 * bpf_htons(datagram) + bpf_htons(IPPROTO_UDP);
 	udp->check = csum_fold(sum) ?: 0xffff;
-	return is_length(&len, sizeof(r->words)) &&
-	       !bpf_xdp_store_bytes(ctx, fr->payload, r->words, len);
+	return put_reply(ctx, fr->payload, r, len);
 }
 
 #endif

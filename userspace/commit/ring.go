@@ -128,22 +128,32 @@ func (w *Writer) publishTaken() {
 // Reader is the consuming end of one commit ring. One goroutine uses it.
 type Reader struct {
 	ring
+	head uint64 // readyHead when it was last looked at
 }
 
 // Reader returns the consuming end of a ring. Recover comes first where
 // another process may have used the ring.
-func (r *Regions) Reader(n int) *Reader { return &Reader{ring: r.ring(n)} }
+func (r *Regions) Reader(n int) *Reader {
+	rd := &Reader{ring: r.ring(n)}
+	rd.head = atomic.LoadUint64(&rd.ctl.readyTail)
+	return rd
+}
 
 // Next picks up the next committed slot, which stays the caller's until
 // Release. Entries that name no committed slot are passed over: they cannot
 // come from a working gate.
 func (r *Reader) Next() (s *Slot, idx uint32, ok bool) {
 	tail := atomic.LoadUint64(&r.ctl.readyTail)
-	head := atomic.LoadUint64(&r.ctl.readyHead)
-	if head-tail > r.mask+1 {
-		return nil, 0, false
+	if tail == r.head {
+		// The producer writes this line for every packet: it is taken from it
+		// once per batch.
+		head := atomic.LoadUint64(&r.ctl.readyHead)
+		if head-tail > r.mask+1 {
+			return nil, 0, false
+		}
+		r.head = head
 	}
-	for ; tail != head; tail++ {
+	for ; tail != r.head; tail++ {
 		idx = uint32(r.ready[tail&r.mask] & r.mask)
 		atomic.StoreUint64(&r.ctl.readyTail, tail+1)
 		s = &r.slots[idx]
