@@ -73,7 +73,7 @@ func serve(text string, in io.Reader, out io.Writer) error {
 			return err
 		}
 	}
-	if err := s.stop(); err != nil {
+	if err := s.stop(3 * time.Second); err != nil {
 		return err
 	}
 	return s.close()

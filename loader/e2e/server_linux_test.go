@@ -148,9 +148,9 @@ func (s *server) openUDP(cfg setup) ([]worker.Options, error) {
 	return options, nil
 }
 
-// stop takes leave of the clients and ends the workers.
-func (s *server) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+// stop takes leave of the clients for so long and ends the workers.
+func (s *server) stop(grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	return s.group.Shutdown(ctx)
 }
