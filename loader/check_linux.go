@@ -216,7 +216,7 @@ func (c *checker) program() {
 		return
 	}
 	g, err := Load(Options{
-		Geometry: commit.Geometry{Workers: 1, CPUs: presentCPUs(), Slots: 2, MaxSessions: 64},
+		Geometry: commit.Geometry{Workers: 1, CPUs: PresentCPUs(), Slots: 2, MaxSessions: 64},
 		Ports:    []uint16{1},
 	})
 	if err != nil {

@@ -71,8 +71,8 @@ func (d device) foreign() error {
 		ErrForeign, d.name, d.xdpMode, d.xdpID, name, d.xdpID)
 }
 
-// presentCPUs returns how many CPUs packets may arrive on.
-func presentCPUs() int {
+// PresentCPUs returns how many CPUs packets may arrive on.
+func PresentCPUs() int {
 	n, err := lastCPU("/sys/devices/system/cpu/present")
 	if err != nil {
 		return ebpf.MustPossibleCPU()

@@ -105,7 +105,7 @@ func (o Options) withDefaults() Options {
 		g.Workers = 1
 	}
 	if g.CPUs == 0 {
-		g.CPUs = presentCPUs()
+		g.CPUs = PresentCPUs()
 	}
 	if g.Slots == 0 {
 		g.Slots = 1024

@@ -18,7 +18,8 @@ func errPlatform(what string) error {
 	return fmt.Errorf("%s: XDP needs Linux: %w", what, ErrNotSupported)
 }
 
-func presentCPUs() int { return runtime.NumCPU() }
+// PresentCPUs returns how many CPUs there are.
+func PresentCPUs() int { return runtime.NumCPU() }
 
 // Gate is a loaded gate, which this platform cannot have: Open never returns
 // one, so that its methods are never called.

@@ -132,7 +132,7 @@ func (g *Gate) start(spec *ebpf.CollectionSpec, dev device, report *Report) erro
 		return err
 	}
 	report.Reused = g.maps[mapConfig] != nil
-	if n := presentCPUs(); !report.Reused && g.opts.Geometry.CPUs < n {
+	if n := PresentCPUs(); !report.Reused && g.opts.Geometry.CPUs < n {
 		// Packets on the other CPUs would find no ring. Maps made before a
 		// CPU was added are still good to be recovered from.
 		return fmt.Errorf("commit rings for %d CPUs, but packets may arrive on %d: %w", g.opts.Geometry.CPUs, n, commit.ErrGeometry)

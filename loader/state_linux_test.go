@@ -25,7 +25,7 @@ func loaded(t *testing.T) *Gate {
 	t.Helper()
 	labtest.Root(t)
 	g, err := Load(Options{
-		Geometry: commit.Geometry{Workers: 2, CPUs: presentCPUs(), Slots: 64, MaxSessions: 256},
+		Geometry: commit.Geometry{Workers: 2, CPUs: PresentCPUs(), Slots: 64, MaxSessions: 256},
 		Ports:    []uint16{7777, 7778},
 	})
 	if err != nil {

@@ -154,6 +154,7 @@ func announce(log zerolog.Logger, cfg config.Config, r serve.Report) {
 		Str("interface", cfg.Interface).
 		Ints("cpus", r.CPUs).
 		Int("workers", r.Geometry.Workers).
+		Int("commit_slots", r.Geometry.Slots).
 		Int("max_sessions", r.Geometry.MaxSessions).
 		Str("kept_in", r.KeptIn).
 		Bool("continued", r.Reused).

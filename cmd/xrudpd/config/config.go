@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/BurntSushi/toml"
 	"github.com/rs/zerolog"
@@ -47,6 +48,8 @@ var (
 const (
 	maxTickRate    = 1000
 	minCommitSlots = 64
+	maxAutoSlots   = 4096
+	commitMemory   = 64 << 20 // bytes, of all rings, where CommitSlots is 0
 	longestTime    = 24 * time.Hour
 )
 
@@ -82,7 +85,10 @@ type Config struct {
 	Keep   bool `toml:"keep"`
 
 	MaxSessions int `toml:"max_sessions"`
-	CommitSlots int `toml:"commit_slots"` // per CPU and worker, a power of two
+
+	// CommitSlots is how many packets one commit ring keeps, a power of two.
+	// 0 takes as many as commitMemory allows all rings together, at most 4096.
+	CommitSlots int `toml:"commit_slots"`
 
 	TickRate        int      `toml:"tick_rate"` // Hz
 	IdleTimeout     Duration `toml:"idle_timeout"`
@@ -120,7 +126,6 @@ func Default() Config {
 		Listen:          ":7777",
 		Mode:            ModeAuto,
 		MaxSessions:     65536,
-		CommitSlots:     4096,
 		TickRate:        60,
 		IdleTimeout:     Duration(10 * time.Second),
 		ShutdownTimeout: Duration(5 * time.Second),
@@ -183,7 +188,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.BoolVar(&c.Status, "status", c.Status, "print a status line each second")
 	fs.BoolVar(&c.Keep, "keep", c.Keep, "leave the XDP program attached on exit, acknowledging into pinned memory")
 	fs.Var((*number)(&c.MaxSessions), "max-sessions", "sessions at a time")
-	fs.Var((*number)(&c.CommitSlots), "commit-slots", "packets kept per CPU and worker, a power of two")
+	fs.Var((*number)(&c.CommitSlots), "commit-slots", "packets kept per CPU and worker, a power of two; 0: by the number of these")
 	fs.Var((*number)(&c.TickRate), "tick-rate", "application ticks per second")
 	fs.Var(&c.IdleTimeout, "idle-timeout", "silence after which a session ends")
 	fs.Var(&c.ShutdownTimeout, "shutdown-timeout", "longest wait for sessions to close on exit")
@@ -287,9 +292,11 @@ func (c *Config) Validate() error {
 		number("cpus", cpu, 0, commit.MaxCPUs-1)
 	}
 	number("max_sessions", c.MaxSessions, 1, commit.MaxSessions)
-	number("commit_slots", c.CommitSlots, minCommitSlots, commit.MaxSlots)
+	if c.CommitSlots != 0 {
+		number("commit_slots", c.CommitSlots, minCommitSlots, commit.MaxSlots)
+	}
 	if c.CommitSlots > 0 && c.CommitSlots&(c.CommitSlots-1) != 0 {
-		bad("commit_slots", c.CommitSlots, "a power of two")
+		bad("commit_slots", c.CommitSlots, "a power of two, or 0 to leave it to the server")
 	}
 	number("tick_rate", c.TickRate, 1, maxTickRate)
 	span("idle_timeout", c.IdleTimeout, time.Second)
@@ -366,13 +373,27 @@ func (c *Config) Level() zerolog.Level {
 }
 
 // Geometry is the shape of the shared memory for a number of workers and of
-// CPUs, of which 0 stands for all. MaxSessions is rounded up to what the layout can share out.
+// CPUs. MaxSessions is rounded up to what the layout can share out.
 func (c *Config) Geometry(workers, cpus int) commit.Geometry {
 	step := 64 * workers
+	slots := c.CommitSlots
+	if slots == 0 {
+		slots = autoSlots(workers * cpus)
+	}
 	return commit.Geometry{
 		Workers:     workers,
 		CPUs:        cpus,
-		Slots:       c.CommitSlots,
+		Slots:       slots,
 		MaxSessions: min((c.MaxSessions+step-1)/step*step, commit.MaxSessions/step*step),
 	}
+}
+
+// autoSlots is the largest power of two that keeps the slots of all rings
+// within commitMemory, in the bounds of what a ring is good for.
+func autoSlots(rings int) int {
+	slots := maxAutoSlots
+	for slots > minCommitSlots && rings*slots*int(unsafe.Sizeof(commit.Slot{})) > commitMemory {
+		slots /= 2
+	}
+	return slots
 }

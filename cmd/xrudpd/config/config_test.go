@@ -184,3 +184,32 @@ func TestKeysAreNamed(t *testing.T) {
 		seen[key] = true
 	}
 }
+
+func TestCommitSlotsByDefault(t *testing.T) {
+	tests := []struct{ cpus, workers, want int }{
+		{1, 1, 4096},
+		{2, 1, 4096},
+		{4, 3, 4096},
+		{13, 1, 2048},
+		{8, 3, 2048},
+		{8, 4, 1024},
+		{51, 1, 1024},
+		{52, 1, 512},
+		{128, 4, 64},
+		{1024, 64, 64},
+	}
+	for _, tt := range tests {
+		c := Default()
+		g := c.Geometry(tt.workers, tt.cpus)
+		if g.Slots != tt.want || g.Validate() != nil {
+			t.Errorf("%d CPUs and %d workers: %d slots, want %d; %v", tt.cpus, tt.workers, g.Slots, tt.want, g.Validate())
+		}
+		if total := g.Sizes().Slots; total > commitMemory && g.Slots > minCommitSlots {
+			t.Errorf("%d CPUs and %d workers: %d MiB", tt.cpus, tt.workers, total>>20)
+		}
+		c.CommitSlots = 8192
+		if got := c.Geometry(tt.workers, tt.cpus).Slots; got != 8192 {
+			t.Errorf("configured 8192 slots, got %d", got)
+		}
+	}
+}

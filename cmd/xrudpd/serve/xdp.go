@@ -20,7 +20,7 @@ func (s *Server) requires(what string) bool { return slices.Contains(s.cfg.Requi
 //
 // The order is that of the drivers: frames, program, sockets.
 func (s *Server) openXDP() ([]worker.Options, error) {
-	report, err := s.attach(s.cfg.Geometry(s.workers, 0))
+	report, err := s.attach(s.cfg.Geometry(s.workers, loader.PresentCPUs()))
 	if err != nil {
 		return nil, err
 	}
