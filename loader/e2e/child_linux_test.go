@@ -34,12 +34,13 @@ func TestMain(m *testing.M) {
 // status is what a child answers to each line.
 type status struct {
 	Reused   bool
+	Stalled  uint64
 	Outcomes [gate.OutcomeMax]uint64
 	Workers  metrics.Snapshot
 }
 
 // serve is the life of a child: it answers each line with its status. A line
-// "stall <duration>" makes the handlers sleep, the end of input is the end.
+// "stall <duration>" makes a handler sleep, the end of input is the end.
 func serve(text string, in io.Reader, out io.Writer) error {
 	var cfg setup
 	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
@@ -50,7 +51,7 @@ func serve(text string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	answer := func() error {
-		st := status{Reused: s.reused}
+		st := status{Reused: s.reused, Stalled: s.log.stalled.Load()}
 		var err error
 		if st.Outcomes, err = s.outcomes(); err != nil {
 			return err
@@ -67,7 +68,7 @@ func serve(text string, in io.Reader, out io.Writer) error {
 			if err != nil {
 				return err
 			}
-			s.log.stall.Store(time.Now().Add(length).UnixNano())
+			s.log.stall.Store(int64(length))
 		}
 		if err := answer(); err != nil {
 			return err
@@ -146,6 +147,13 @@ func (c *child) ask(format string, args ...any) status {
 		c.t.Fatalf("server: %v", err)
 	}
 	return c.read()
+}
+
+// stall makes the handler of the next message sleep, and returns when it does.
+func (c *child) stall(length time.Duration) {
+	c.t.Helper()
+	before := c.ask("stall %v", length).Stalled
+	eventually(c.t, "a stalled handler", func() bool { return c.ask("status").Stalled > before })
 }
 
 // kill ends the server in the midst of whatever it does.

@@ -49,6 +49,9 @@ func TestKill(t *testing.T) {
 				away += acks
 				saved += s
 			}
+			for _, p := range w.players {
+				eventually(t, "progress", func() bool { return p.count(func() int { return p.fresh }) > 0 })
+			}
 			w.leave()
 			server.quit()
 			if tt.mode != modeUDP && (away == 0 || saved == 0) {
@@ -82,7 +85,7 @@ func (w *world) crash(server *child, busy bool) (next *child, acks uint64, saved
 	}
 	time.Sleep(time.Duration(w.dice.IntN(150)) * time.Millisecond)
 	if busy {
-		server.ask("stall 1s")
+		server.stall(time.Minute)
 		time.Sleep(20 * time.Millisecond)
 	}
 	server.kill()

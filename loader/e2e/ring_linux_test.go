@@ -35,9 +35,10 @@ func TestTinyRing(t *testing.T) {
 					p.window = wire.ReceiveWindow
 					p.mu.Unlock()
 				}
-				server.ask("stall 300ms")
-				time.Sleep(290 * time.Millisecond)
+				server.stall(300 * time.Millisecond)
 				for _, p := range w.players {
+					from := p.count(func() int { return p.acked })
+					eventually(t, "progress", func() bool { return p.count(func() int { return p.acked }) > from+100 })
 					narrow = min(narrow, p.count(func() int { return p.window }))
 				}
 			}

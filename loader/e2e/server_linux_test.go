@@ -223,9 +223,10 @@ func parseEntry(b []byte) entry {
 
 // recorder is what the handlers of one process share.
 type recorder struct {
-	fd    int
-	epoch uint32
-	stall atomic.Int64 // Unix ns until which every handler sleeps
+	fd      int
+	epoch   uint32
+	stall   atomic.Int64  // how long the handler of the next message sleeps, ns
+	stalled atomic.Uint64 // how often one did
 }
 
 func openRecorder(path string, epoch uint32) (*recorder, error) {
@@ -237,9 +238,9 @@ func openRecorder(path string, epoch uint32) (*recorder, error) {
 }
 
 func (r *recorder) pause() {
-	if until := r.stall.Load(); until != 0 {
-		time.Sleep(time.Until(time.Unix(0, until)))
-		r.stall.CompareAndSwap(until, 0)
+	if length := r.stall.Swap(0); length != 0 {
+		r.stalled.Add(1)
+		time.Sleep(time.Duration(length))
 	}
 }
 
@@ -265,7 +266,6 @@ func (h *handler) Open(s *worker.Session) {
 func (h *handler) Close(s *worker.Session, _ wire.Reason) { delete(h.open, s) }
 
 func (h *handler) Tick(uint64) {
-	h.log.pause()
 	for s, waiting := range h.open {
 		for len(*waiting) > 0 {
 			e := (*waiting)[0]
@@ -279,7 +279,6 @@ func (h *handler) Tick(uint64) {
 
 func (h *handler) Message(s *worker.Session, m session.Message) {
 	if !m.Mode.Reliable() {
-		h.log.pause()
 		return
 	}
 	if len(m.Payload) < labelSize {

@@ -78,7 +78,8 @@ func TestStarvedRings(t *testing.T) {
 					from := p.count(func() int { return p.acked })
 					eventually(t, "progress", func() bool { return p.count(func() int { return p.acked }) > from+500 })
 				}
-				s.log.stall.Store(time.Now().Add(500 * time.Millisecond).UnixNano())
+				s.log.stall.Store(int64(500 * time.Millisecond))
+				eventually(t, "a stalled handler", func() bool { return s.log.stall.Load() == 0 })
 				var flooding sync.WaitGroup
 				flooding.Go(func() {
 					for range packets {
