@@ -152,7 +152,8 @@ func (c *child) ask(format string, args ...any) status {
 // stall makes the handler of the next message sleep, and returns when it does.
 func (c *child) stall(length time.Duration) {
 	c.t.Helper()
-	before := c.ask("stall %v", length).Stalled
+	before := c.ask("status").Stalled
+	c.ask("stall %v", length)
 	eventually(c.t, "a stalled handler", func() bool { return c.ask("status").Stalled > before })
 }
 
