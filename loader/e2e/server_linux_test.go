@@ -52,6 +52,7 @@ type server struct {
 	release func() error // the state file
 	group   *worker.Group
 	reused  bool
+	closed  bool
 	log     *recorder
 }
 
@@ -157,6 +158,7 @@ func (s *server) stop(grace time.Duration) error {
 
 // close takes everything back. The workers have ended.
 func (s *server) close() error {
+	s.closed = true
 	var errs []error
 	for _, b := range s.batches {
 		errs = append(errs, b.Close())

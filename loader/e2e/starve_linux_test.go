@@ -137,5 +137,11 @@ func (w *world) open() (s *server) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.t.Cleanup(func() {
+		if !s.closed { // the test ended early
+			_ = s.stop(0)
+			_ = s.close()
+		}
+	})
 	return s
 }
