@@ -117,7 +117,11 @@ struct flow {
 	struct session_key key;
 	__u32 pad2;
 	__u64 opened; /* ns, CLOCK_MONOTONIC */
-	__u64 pad3[7];
+
+	/* Reliable packets before it were handed over; kept without XDP only. */
+	__u32 delivered;
+	__u32 pad3;
+	__u64 pad4[6];
 };
 
 _Static_assert(sizeof(struct session_key) == 36, "session_key");

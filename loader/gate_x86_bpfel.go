@@ -83,7 +83,9 @@ type gateFlow struct {
 	Key       gateSessionKey
 	Pad2      uint32
 	Opened    uint64
-	Pad3      [7]uint64
+	Delivered uint32
+	Pad3      uint32
+	Pad4      [6]uint64
 }
 
 type gateGateStats struct {

@@ -114,9 +114,7 @@ func (w *world) crash(server *child, busy bool) (next *child, acks uint64, saved
 		if len(got) != 2 || got[0].Kind != client.EventClosed || got[1].Kind != client.EventReconnected {
 			t.Errorf("player %d was told %v", p.id, got)
 		}
-		// Over UDP the receive windows die with the process. A RST then
-		// acknowledges what may be too old for the client to believe it.
-		if why := got[0].Reason; why != wire.ReasonRestarted && (w.lab != nil || why != wire.ReasonIdle) {
+		if why := got[0].Reason; why != wire.ReasonRestarted {
 			t.Errorf("player %d was told %q", p.id, why)
 		}
 		p.mu.Unlock()

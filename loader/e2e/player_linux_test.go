@@ -85,7 +85,7 @@ type player struct {
 }
 
 // join connects a player, from the namespace unless that is nil.
-func join(t *testing.T, ns *lab.Namespace, id uint32, server netip.AddrPort, idle time.Duration) *player {
+func join(t *testing.T, ns *lab.Namespace, id uint32, server netip.AddrPort) *player {
 	t.Helper()
 	p := &player{
 		t: t, id: id, stop: make(chan struct{}),
@@ -98,7 +98,6 @@ func join(t *testing.T, ns *lab.Namespace, id uint32, server netip.AddrPort, idl
 		Reconnect:    true,
 		ReconnectMin: 20 * time.Millisecond, ReconnectMax: 200 * time.Millisecond,
 		CloseTimeout: 5 * time.Second,
-		IdleTimeout:  idle,
 		SendQueue:    32 << 10,
 		DialUDP: func(ctx context.Context, address string) (conn net.Conn, err error) {
 			dial := func() error {

@@ -101,7 +101,6 @@ func TestBadPath(t *testing.T) {
 	for _, mode := range []string{string(loader.ModeNative), modeUDP} {
 		t.Run(mode, func(t *testing.T) {
 			w := newWorld(t, mode, commit.Geometry{Workers: 2, Slots: 256, MaxSessions: 128})
-			w.idle = 0
 			server := w.start()
 			messages := 3000
 			if testing.Short() {

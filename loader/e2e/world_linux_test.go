@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -31,7 +30,6 @@ type world struct {
 	dice    *rand.Rand
 	players []*player
 	crashes []crash
-	idle    time.Duration // of the players; 0 is the default
 }
 
 const port = 7777
@@ -54,7 +52,6 @@ func newWorld(t *testing.T, mode string, g commit.Geometry) *world {
 	}}
 	if mode == modeUDP {
 		w.setup.Geometry.CPUs = 1
-		w.idle = 1500 * time.Millisecond
 		w.setup.Address = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), freePort(t))
 		return w
 	}
@@ -117,7 +114,7 @@ func (w *world) join(n int, address netip.AddrPort) {
 		address = w.setup.Address
 	}
 	for range n {
-		w.players = append(w.players, join(w.t, w.clientSide(), uint32(len(w.players)), address, w.idle))
+		w.players = append(w.players, join(w.t, w.clientSide(), uint32(len(w.players)), address))
 	}
 	w.t.Cleanup(w.leave)
 }

@@ -39,7 +39,9 @@ type Flow struct {
 	key       sessionKey
 	_         uint32
 	opened    uint64
-	_         [7]uint64
+	delivered uint32
+	_         uint32
+	_         [6]uint64
 }
 
 // sessionKey is struct session_key, ports in network byte order.
@@ -68,6 +70,7 @@ type FlowInfo struct {
 	Key                  wire.Key
 	ClientISN, ServerISN uint32
 	SndNxt               uint32 // next reliable sequence the worker will send
+	Delivered            uint32 // next reliable sequence to hand over, as SetDelivered has it
 	Opened               uint64 // ns, CLOCK_MONOTONIC
 }
 
@@ -152,6 +155,7 @@ func (f *Flow) Open(info *FlowInfo, window uint16) {
 	f.serverISN = info.ServerISN
 	f.key = packKey(info.Key)
 	f.opened = info.Opened
+	atomic.StoreUint32(&f.delivered, info.Delivered)
 	atomic.StoreUint32(&f.sndNxt, info.SndNxt)
 	atomic.StoreUint32(&f.state, FlowOpen)
 }
@@ -166,6 +170,11 @@ func (f *Flow) IsOpen() bool { return atomic.LoadUint32(&f.state) == FlowOpen }
 // calls it before the packet leaves.
 func (f *Flow) SetSndNxt(seq uint32) { atomic.StoreUint32(&f.sndNxt, seq) }
 
+// SetDelivered notes that every reliable packet before seq was handed over
+// whole, for a later process where the gate dies with this one. The owning
+// worker calls it before it gives a slot back.
+func (f *Flow) SetDelivered(seq uint32) { atomic.StoreUint32(&f.delivered, seq) }
+
 // Ack returns the next sequence the client expects.
 func (f *Flow) Ack() uint32 { return atomic.LoadUint32(&f.ack) }
 
@@ -175,7 +184,7 @@ func (f *Flow) SndNxt() uint32 { return atomic.LoadUint32(&f.sndNxt) }
 // ID returns the id of the session that opened the flow last.
 func (f *Flow) ID() uint64 { return f.id }
 
-// Info returns what Open was given, with SndNxt as it is now. Only the owning
+// Info returns what Open was given, with SndNxt and Delivered as they are now. Only the owning
 // worker calls it.
 func (f *Flow) Info() FlowInfo {
 	return FlowInfo{
@@ -184,6 +193,7 @@ func (f *Flow) Info() FlowInfo {
 		ClientISN: f.clientISN,
 		ServerISN: f.serverISN,
 		SndNxt:    f.SndNxt(),
+		Delivered: atomic.LoadUint32(&f.delivered),
 		Opened:    f.opened,
 	}
 }

@@ -77,6 +77,7 @@ func TestLayout(t *testing.T) {
 		{"flow.server_isn", unsafe.Offsetof(flow.serverISN), 148},
 		{"flow.key", unsafe.Offsetof(flow.key), 152},
 		{"flow.opened", unsafe.Offsetof(flow.opened), 192},
+		{"flow.delivered", unsafe.Offsetof(flow.delivered), 200},
 		{"commit_slot.session_id", unsafe.Offsetof(slot.SessionID), 8},
 		{"commit_slot.session_slot", unsafe.Offsetof(slot.SessionSlot), 16},
 		{"commit_slot.sequence", unsafe.Offsetof(slot.Sequence), 20},

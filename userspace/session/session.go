@@ -350,6 +350,10 @@ func (s *Session) Recovered() bool { return s.recovering }
 // must know it before a packet that Fill wrote leaves.
 func (s *Session) SndNxt() uint32 { return s.snd.Next() }
 
+// RcvNxt is the next reliable sequence expected: those before it were handed
+// over whole whenever a packet is released.
+func (s *Session) RcvNxt() uint32 { return s.rcv.Next }
+
 // MaxPayload returns the size of the largest payload that Send takes.
 func (s *Session) MaxPayload() int { return s.bodyMax - wire.MessageHeaderSize }
 

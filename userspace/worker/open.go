@@ -101,7 +101,7 @@ func (w *Worker) open(lane transport.Batch, slot uint32, key wire.Key, h wire.He
 	flow := w.regions.Flow(slot)
 	flow.Open(&commit.FlowInfo{
 		ID: id, Key: key, ClientISN: clientISN, ServerISN: serverISN,
-		SndNxt: serverISN + 1, Opened: w.now,
+		SndNxt: serverISN + 1, Delivered: clientISN + 2, Opened: w.now,
 	}, h.Window)
 	sack := opts.SACK && !w.config.NoSACK
 	init := gate.SessionInit{

@@ -22,7 +22,8 @@ const recoverGrace = uint64(time.Second)
 //
 //	find sessions       so that packets find their owner
 //	held slots          picked up by the former process, not released
-//	ask the gate        which sequence it expects of each session
+//	ask the gate        which sequence it expects of each session; of one
+//	                    that died, the flow says what was handed over
 //	ready queues        everything before that sequence is now collected
 //	deliver             up to the first gap
 func (w *Worker) takeOver() error {
@@ -108,6 +109,10 @@ func (w *Worker) adoptPacket(cpu int, index uint32) {
 func (w *Worker) resume(found []*Session) {
 	next := make(map[*Session]uint32)
 	for _, s := range found {
+		if w.opts.Gate != nil {
+			next[s] = s.flow.Info().Delivered
+			continue
+		}
 		state, ok, err := w.opts.Sessions.Session(s.key)
 		switch {
 		case err != nil:
@@ -122,9 +127,9 @@ func (w *Worker) resume(found []*Session) {
 		if ok {
 			s.engine.Recover(expected)
 		}
-		// Without a gap, or without an entry that lets its packets in, there
-		// is nothing to wait for.
-		if !ok || s.engine.Stats().HeldPackets == 0 {
+		// Without a gap, or without a gate that lets its packets in, there is
+		// nothing to wait for.
+		if !ok || w.opts.Gate != nil || s.engine.Stats().HeldPackets == 0 {
 			s.finish = w.now
 		}
 	}

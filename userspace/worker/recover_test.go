@@ -141,6 +141,34 @@ func checkDelivered(t *testing.T, p *peer, id uint64, before, after []record) (r
 	return repeated
 }
 
+// A client is told of the restart however much it had sent: the RST has to
+// acknowledge what is recent enough to be believed.
+func TestCrashTellsClients(t *testing.T) {
+	bothGates(t, func(t *testing.T, kernel bool) {
+		handler, rec := recording()
+		w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: handler, kernel: kernel})
+		p := w.dial(0)
+		w.until(time.Second, "opening", p.open)
+		const total = 3 * wire.ReceiveWindow
+		sent := uint32(0)
+		w.until(time.Minute, "messages", func() bool {
+			for sent < total && p.send(session.ReliableOrdered, 0, 1, append(number(sent), make([]byte, 600)...)) == nil {
+				sent++
+			}
+			return len((*rec).messages) == total
+		})
+		w.crash()
+		w.start()
+		w.until(time.Second, "the client's end", p.engine.Over)
+		if why := p.engine.Reason(); why != wire.ReasonRestarted {
+			t.Errorf("the client was told %q", why)
+		}
+		if got := len((*rec).messages); got != 0 {
+			t.Errorf("%d messages came again", got)
+		}
+	})
+}
+
 // Crashes one after the other, also during recovery.
 func TestCrashDuringRecovery(t *testing.T) {
 	for seed := range uint64(10) {

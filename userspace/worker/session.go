@@ -130,8 +130,12 @@ func (w *Worker) deliver(engine *session.Session, m session.Message) {
 	w.handler.Message(engine.Owner.(*Session), m)
 }
 
-// release is the engine's Release callback.
-func (w *Worker) release(_ *session.Session, ref session.Ref) {
+// release is the engine's Release callback. Where the gate dies with the
+// process it notes how far the session got, for the next one.
+func (w *Worker) release(engine *session.Session, ref session.Ref) {
+	if w.opts.Gate != nil {
+		engine.Owner.(*Session).flow.SetDelivered(engine.RcvNxt())
+	}
 	w.rings[ref>>32].Release(uint32(ref))
 }
 
