@@ -410,7 +410,7 @@ reacknowledge(const struct config *cfg, struct session *s, struct flow *f,
 	      struct packet *p, const struct ring *ring, enum ack_kind kind,
 	      bool duplicate, struct reply *r)
 {
-	struct window_view view = {};
+	struct window_view view;
 	bool changed;
 
 	bpf_spin_lock(&s->lock);
@@ -480,7 +480,7 @@ commit(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 {
 	struct commit_ctl *ctl = ring->ctl;
 	__u32 mask = cfg->commit_slots - 1;
-	struct window_view view = {};
+	struct window_view view;
 	struct commit_slot *slot;
 	__u32 at, number, len;
 	__u64 *fill, *ready;

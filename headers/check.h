@@ -24,12 +24,19 @@ __noinline __u64 checksum_words(struct xdp_md *ctx, __u32 off, __u32 words)
 	if (!p)
 		return 0;
 	end = (void *)(long)ctx->data_end;
-	for (__u32 i = 0; i < FLETCHER_BLOCK && i < words; i++) {
+	for (__u32 i = 1; i < FLETCHER_BLOCK && i < words; i += 2) {
+		barrier_var(p);
+		if ((void *)p + 16 > end)
+			return 0;
+		fletcher_word(&block, *(__u64 *)p);
+		fletcher_word(&block, *(__u64 *)(p + 8));
+		p += 16;
+	}
+	if (words % 2) {
 		barrier_var(p);
 		if ((void *)p + 8 > end)
 			return 0;
 		fletcher_word(&block, *(__u64 *)p);
-		p += 8;
 	}
 	f = fletcher_sums(&block);
 	return f.sum2 << 32 | f.sum1;

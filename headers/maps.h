@@ -77,12 +77,14 @@ struct session {
 	__u32 rcv_high;	   /* one past the highest reliable sequence held */
 	__u32 replay_high; /* highest unreliable sequence seen */
 	__u64 replay_bits; /* bit i: replay_high - i was seen */
-	__u64 rcv_bits[RCV_WORDS]; /* bit sequence % RCV_WINDOW: held */
-	__u64 packets;		   /* accepted from the client */
-	__u64 bytes;		   /* their UDP payload */
-	__u64 committed;	   /* reliable packets */
+	__u64 packets;	   /* accepted from the client */
+	__u64 bytes;	   /* their UDP payload */
+	__u64 committed;   /* reliable packets */
 	__u64 duplicates;
 	__u64 rejected; /* belonging to the session, but dropped */
+
+	/* Bit sequence % RCV_WINDOW: held. Untouched by what comes in order. */
+	__u64 rcv_bits[RCV_WORDS];
 };
 
 /* Flow states, in worker.state. */

@@ -23,6 +23,8 @@ static __always_inline enum place window_place(const struct session *s,
 {
 	__u32 ahead = seq - s->rcv_nxt;
 
+	if (!ahead)
+		return PLACE_FRESH;
 	if (ahead < RCV_WINDOW) {
 		__u64 word = s->rcv_bits[(seq / 64) % RCV_WORDS];
 

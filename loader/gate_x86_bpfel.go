@@ -150,12 +150,12 @@ type gateSession struct {
 	RcvHigh    uint32
 	ReplayHigh uint32
 	ReplayBits uint64
-	RcvBits    [16]uint64
 	Packets    uint64
 	Bytes      uint64
 	Committed  uint64
 	Duplicates uint64
 	Rejected   uint64
+	RcvBits    [16]uint64
 }
 
 type gateSessionKey struct {

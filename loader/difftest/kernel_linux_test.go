@@ -35,8 +35,8 @@ type sessionEntry struct {
 	id                                                     uint64
 	worker, features, clientISN, rcvNxt, rcvHigh, replayHi uint32
 	replayBits                                             uint64
-	rcvBits                                                [16]uint64
 	packets, bytes, committed, duplicates, rejected        uint64
+	rcvBits                                                [16]uint64
 }
 
 func (e *sessionEntry) state() gate.SessionState {

@@ -318,6 +318,7 @@ func consume(regions *commit.Regions) *consumer {
 }
 
 func (c *consumer) drain(readers []*commit.Reader) {
+	nap := unix.NsecToTimespec(int64(20 * time.Microsecond))
 	for !c.stop.Load() {
 		n := uint64(0)
 		for _, r := range readers {
@@ -328,7 +329,7 @@ func (c *consumer) drain(readers []*commit.Reader) {
 		}
 		if n == 0 {
 			c.idle.Add(1)
-			time.Sleep(20 * time.Microsecond)
+			_ = unix.Nanosleep(&nap, nil)
 		}
 		c.read.Add(n)
 	}
