@@ -340,6 +340,11 @@ func (c *checker) sockets() {
 		c.d.add("AF_XDP", StatusWarn, "not without XDP", "")
 		return
 	}
+	if why := NoXSK(c.dev.driver); why != "" {
+		c.d.add("AF_XDP", StatusWarn, "no: "+why, "a UDP socket takes its place")
+		c.d.Reasons = append(c.d.Reasons, "no AF_XDP: "+why)
+		return
+	}
 	if why := c.zeroCopy(); why != "" {
 		c.d.AFXDP = afXDPCopy
 		c.d.add("AF_XDP", StatusOK, "copy; not zero-copy: "+why, "")

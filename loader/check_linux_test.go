@@ -50,13 +50,13 @@ func TestCheck(t *testing.T) {
 		},
 		{
 			name: "loopback", opts: CheckOptions{Interface: "lo"},
-			mode: ModeGeneric, afxdp: afXDPCopy,
-			reasons: []string{"not native: driver", "not zero-copy: needs native"}, native: StatusWarn, generic: StatusOK,
+			mode: ModeGeneric, afxdp: afXDPNone,
+			reasons: []string{"not native: driver", "no AF_XDP: "}, native: StatusWarn, generic: StatusOK,
 		},
 		{
 			name: "loopback_without_probe", opts: CheckOptions{Interface: "lo", NoProbe: true},
-			mode: ModeGeneric, afxdp: afXDPCopy,
-			reasons: []string{"not native: ", "not zero-copy: needs native"}, native: StatusWarn, generic: StatusOK,
+			mode: ModeGeneric, afxdp: afXDPNone,
+			reasons: []string{"not native: ", "no AF_XDP: "}, native: StatusWarn, generic: StatusOK,
 		},
 	}
 	for _, tt := range tests {

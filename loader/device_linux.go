@@ -39,7 +39,7 @@ func findDevice(name string) (device, error) {
 		driver: dev.Type(), xdpMode: ModeNone,
 	}
 	if attrs.Flags&net.FlagLoopback != 0 {
-		d.driver = "loopback"
+		d.driver = driverLoopback
 	}
 	// Virtual devices answer neither; what netlink says holds for them.
 	if driver, err := ethtool.DriverOf(name); err == nil {

@@ -204,6 +204,20 @@ type Report struct {
 	Steps []Step `json:"steps,omitempty"`
 }
 
+// driverLoopback is Report.Driver of a loopback device.
+const driverLoopback = "loopback"
+
+// NoXSK says why AF_XDP sockets are of no use with a driver, and nothing where
+// they may be. A frame that is sent on a loopback device comes back without the
+// route that such packets carry, and the host's stack takes its sender, an
+// address of the host itself, for forged.
+func NoXSK(driver string) string {
+	if driver == driverLoopback {
+		return "the host's stack refuses what AF_XDP sends on a loopback device"
+	}
+	return ""
+}
+
 // Step is a mode that could not be had.
 type Step struct {
 	Mode   Mode   `json:"mode"`

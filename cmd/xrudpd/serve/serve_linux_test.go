@@ -3,9 +3,11 @@ package serve
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,11 +59,16 @@ func open(t testing.TB, l *lab.Lab, cfg config.Config) (s *Server, err error) {
 // play connects from the client's side and has every kind of message echoed.
 func play(t *testing.T, l *lab.Lab) {
 	t.Helper()
+	playFrom(t, l.Client, l.Server.IPv4)
+}
+
+func playFrom(t *testing.T, from lab.End, server netip.Addr) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var conn *client.Conn
-	err := l.Client.Do(func() (err error) {
-		conn, err = client.Dial(ctx, fmt.Sprintf("%v:7777", l.Server.IPv4), client.Options{})
+	err := from.Do(func() (err error) {
+		conn, err = client.Dial(ctx, netip.AddrPortFrom(server, 7777).String(), client.Options{})
 		return err
 	})
 	if err != nil {
@@ -181,6 +188,31 @@ func TestXDPWithoutAFXDP(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(loader.DefaultPinRoot, cfg.Instance)); err == nil {
 		t.Error("pins are left behind by a server that did not start")
 	}
+}
+
+// On a loopback device the program acknowledges as anywhere, and the socket of
+// the host's stack takes the place of AF_XDP.
+func TestLoopback(t *testing.T) {
+	l := labtest.New(t, lab.Options{})
+	cfg := settings(t, config.ModeXDP)
+	cfg.Interface = "lo"
+	s, err := open(t, l, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	playFrom(t, l.Server, netip.MustParseAddr("127.0.0.1"))
+	playFrom(t, l.Server, netip.IPv6Loopback())
+	now := status(t, s)
+	if r := s.Report(); r.Mode != "generic" || r.AFXDP != "none" || !slices.ContainsFunc(r.Reasons, func(why string) bool {
+		return strings.Contains(why, "loopback device")
+	}) {
+		t.Errorf("got %+v", r)
+	}
+	if now.Gate[gate.TXAck] < 2 || now.Gate[gate.PassHello] != 2 {
+		t.Errorf("the program acknowledged %d packets and passed %d HELLOs", now.Gate[gate.TXAck], now.Gate[gate.PassHello])
+	}
+	finish(t, s)
 }
 
 // After a failure the program is gone and the maps are not: what lies in them

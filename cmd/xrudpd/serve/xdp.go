@@ -107,9 +107,12 @@ func (s *Server) openXSK(report *loader.Report, workers int) ([]*xsk.Port, error
 	if s.cfg.BusyPoll {
 		o.BusyPoll.Duration = busyPoll
 	}
-	device, err := xsk.New(o)
+	var device *xsk.Device
 	var ports []*xsk.Port
-	if err == nil {
+	var err error
+	if why := loader.NoXSK(report.Driver); why != "" {
+		err = errors.New(why)
+	} else if device, err = xsk.New(o); err == nil {
 		ports, err = device.Bind(s.xdp)
 	}
 	if err != nil {
