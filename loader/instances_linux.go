@@ -80,27 +80,3 @@ func Remove(root, instance string) error {
 	}
 	return nil
 }
-
-// RemoveStale removes the instances under root that no process runs and whose
-// device is gone, and returns their names. Nobody can be waiting for what
-// they acknowledged: their clients cannot reach any server through them.
-func RemoveStale(root string) (removed []string, err error) {
-	list, err := Instances(root)
-	if err != nil {
-		return nil, err
-	}
-	for _, in := range list {
-		if in.Running || in.Attached != 0 {
-			continue
-		}
-		err := Remove(root, in.Name)
-		if errors.Is(err, ErrInUse) {
-			continue
-		}
-		if err != nil {
-			return removed, err
-		}
-		removed = append(removed, in.Name)
-	}
-	return removed, nil
-}

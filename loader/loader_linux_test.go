@@ -411,27 +411,6 @@ func TestUnfinishedFolderIsCleared(t *testing.T) {
 	}
 }
 
-func TestRemoveStale(t *testing.T) {
-	l := labtest.New(t, lab.Options{})
-	opts := testOptions(t, l.Server.Interface)
-	opts.Instance = "gone"
-	g, _ := mustOpen(t, l, opts)
-	if err := g.Keep(); err != nil {
-		t.Fatal(err)
-	}
-	if removed, err := RemoveStale(opts.PinRoot); err != nil || len(removed) != 0 {
-		t.Fatalf("removed %v, %v: the device is still there", removed, err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	removed, err := RemoveStale(opts.PinRoot)
-	if err != nil || len(removed) != 1 || removed[0] != "gone" {
-		t.Fatalf("removed %v, %v, want gone", removed, err)
-	}
-	wantGone(t, opts)
-}
-
 func readSecrets(t *testing.T, g *Gate) (keys [2]gateCookieKey) {
 	t.Helper()
 	for i := range keys {

@@ -79,9 +79,6 @@ func Instances(string) ([]Instance, error) { return nil, nil }
 // Remove finds none to remove.
 func Remove(root, instance string) error { return nil }
 
-// RemoveStale finds none to remove.
-func RemoveStale(string) ([]string, error) { return nil, nil }
-
 // DeferInterrupts reports ErrNotSupported.
 func DeferInterrupts(iface, saved string) error { return errPlatform("defer interrupts") }
 

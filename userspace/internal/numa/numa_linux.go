@@ -29,19 +29,6 @@ func Allowed() ([]int, error) {
 	return cpus, nil
 }
 
-// Possible is how many CPUs the running kernel may ever bring up, the size of
-// anything indexed by CPU number.
-func Possible() (int, error) {
-	cpus, err := readList("/sys/devices/system/cpu/possible")
-	if err != nil {
-		return 0, err
-	}
-	if len(cpus) == 0 {
-		return 0, fmt.Errorf("read possible CPUs: list is empty")
-	}
-	return cpus[len(cpus)-1] + 1, nil
-}
-
 // Pin binds the calling thread to one CPU. The caller has locked its goroutine
 // to the thread.
 func Pin(cpu int) error {
@@ -52,18 +39,6 @@ func Pin(cpu int) error {
 	set.Set(cpu)
 	if err := unix.SchedSetaffinity(0, &set); err != nil {
 		return fmt.Errorf("pin thread to CPU %d: %w", cpu, err)
-	}
-	return nil
-}
-
-// Unpin allows the calling thread these CPUs again.
-func Unpin(cpus []int) error {
-	var set unix.CPUSet
-	for _, cpu := range cpus {
-		set.Set(cpu)
-	}
-	if err := unix.SchedSetaffinity(0, &set); err != nil {
-		return fmt.Errorf("unpin thread: %w", err)
 	}
 	return nil
 }

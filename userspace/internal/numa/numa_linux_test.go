@@ -7,8 +7,7 @@ import (
 )
 
 func TestPin(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	runtime.LockOSThread() // for good: the thread ends with the test
 
 	before, err := Allowed()
 	if err != nil {
@@ -25,12 +24,6 @@ func TestPin(t *testing.T) {
 	if !slices.Equal(now, []int{last}) {
 		t.Errorf("allowed CPUs after pinning to %d: %v", last, now)
 	}
-	if err := Unpin(before); err != nil {
-		t.Fatal(err)
-	}
-	if now, _ = Allowed(); !slices.Equal(now, before) {
-		t.Errorf("allowed CPUs after unpinning: %v, want %v", now, before)
-	}
 	if err := Pin(maxCPU); err == nil {
 		t.Error("pinning to a CPU that cannot exist succeeded")
 	}
@@ -43,12 +36,5 @@ func TestReadLoopback(t *testing.T) {
 	}
 	if len(topology.Allowed) == 0 || len(topology.Near) != 0 || len(topology.Interrupt) != 0 {
 		t.Errorf("got %+v, want allowed CPUs only", topology)
-	}
-	possible, err := Possible()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if highest := topology.Allowed[len(topology.Allowed)-1]; possible <= highest {
-		t.Errorf("possible CPUs: %d, but CPU %d exists", possible, highest)
 	}
 }

@@ -13,14 +13,8 @@ func Allowed() ([]int, error) {
 	return cpus, nil
 }
 
-// Possible is the number of CPUs.
-func Possible() (int, error) { return runtime.NumCPU(), nil }
-
 // Pin reports ErrNotSupported.
 func Pin(int) error { return ErrNotSupported }
-
-// Unpin reports ErrNotSupported.
-func Unpin([]int) error { return ErrNotSupported }
 
 // Node is always NoNode.
 func Node(string) int { return NoNode }
