@@ -53,6 +53,9 @@ func open(t testing.TB, l *lab.Lab, cfg config.Config) (s *Server, err error) {
 	if doErr != nil {
 		t.Fatal(doErr)
 	}
+	if err == nil {
+		t.Cleanup(func() { _ = s.Close() }) // of a test that ends before finish
+	}
 	return s, err
 }
 
