@@ -58,9 +58,17 @@ func (b *addressBook) resubscribe() error {
 	return nil
 }
 
+// listTries bounds how often sync asks again for addresses that change while
+// they are listed.
+const listTries = 8
+
 // sync makes the map equal to the host's addresses.
 func (b *addressBook) sync() error {
-	list, err := b.handle.AddrList(nil, netlink.FAMILY_ALL)
+	var list []netlink.Addr
+	var err error = netlink.ErrDumpInterrupted // by a change of addresses
+	for try := 0; try < listTries && errors.Is(err, netlink.ErrDumpInterrupted); try++ {
+		list, err = b.handle.AddrList(nil, netlink.FAMILY_ALL)
+	}
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
@@ -76,11 +84,15 @@ func (b *addressBook) sync() error {
 	var gone [][16]byte
 	var key [16]byte
 	var value uint8
-	for it := b.m.Iterate(); it.Next(&key, &value); {
+	it := b.m.Iterate()
+	for it.Next(&key, &value) {
 		if !want[key] {
 			gone = append(gone, key)
 		}
 		delete(want, key)
+	}
+	if err := it.Err(); err != nil {
+		return fmt.Errorf("read addresses that are served: %w", err)
 	}
 	for _, key := range gone {
 		if err := b.m.Delete(&key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {

@@ -163,9 +163,9 @@ func (c *checker) device() {
 	d := c.dev
 	c.d.add("driver", StatusOK, d.driver, "")
 	queues := fmt.Sprintf("%d of %d", d.queues, d.maxQueue)
-	if d.queues > maxQueues {
+	if d.queues > MaxQueues {
 		c.d.add("receive queues", StatusWarn, queues,
-			fmt.Sprintf("only the first %d reach AF_XDP sockets: ethtool -L %s combined %d", maxQueues, d.name, maxQueues))
+			fmt.Sprintf("only the first %d reach AF_XDP sockets: ethtool -L %s combined %d", MaxQueues, d.name, MaxQueues))
 	} else {
 		c.d.add("receive queues", StatusOK, queues, "")
 	}

@@ -80,3 +80,30 @@ func Remove(root, instance string) error {
 	}
 	return nil
 }
+
+// Suspend detaches the program of an instance that no process runs, and leaves
+// its maps to the next Open. It reports whether one was attached, and returns
+// ErrInUse where a process runs the instance.
+func Suspend(root, instance string) (detached bool, err error) {
+	if err := validInstance(instance); err != nil {
+		return false, fmt.Errorf("suspend instance: %w", err)
+	}
+	folder := pinFolder(filepath.Join(root, instance))
+	lock, err := lockFolder(string(folder))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil {
+		defer lock.Close()
+		if _, err = os.Stat(folder.path(pinLink)); errors.Is(err, os.ErrNotExist) {
+			return false, nil
+		}
+	}
+	if err == nil {
+		err = folder.detach()
+	}
+	if err != nil {
+		return false, fmt.Errorf("suspend instance %s: %w", instance, err)
+	}
+	return true, nil
+}

@@ -82,6 +82,9 @@ func Remove(root, instance string) error { return nil }
 // DeferInterrupts reports ErrNotSupported.
 func DeferInterrupts(iface, saved string) error { return errPlatform("defer interrupts") }
 
+// Suspend finds none.
+func Suspend(string, string) (bool, error) { return false, nil }
+
 // RestoreInterrupts has nothing to restore.
 func RestoreInterrupts(string) error { return nil }
 

@@ -44,11 +44,8 @@ var keptMaps = []string{
 // softMaps are reused where they fit and begin anew where they do not.
 var softMaps = []string{mapStats, mapLocalAddrs}
 
-// Bounds of headers/maps.h and headers/gate_maps.h.
-const (
-	maxQueues     = 64
-	maxLocalAddrs = 1024
-)
+// maxLocalAddrs is the bound of headers/gate_maps.h.
+const maxLocalAddrs = 1024
 
 // specFor returns the object's specification with every map sized.
 func specFor(g commit.Geometry, queues int) (*ebpf.CollectionSpec, error) {
@@ -66,7 +63,7 @@ func specFor(g commit.Geometry, queues int) (*ebpf.CollectionSpec, error) {
 		mapCommitReady: rings * g.Slots,
 		mapCommitSlots: rings * g.Slots,
 		mapWorkerCtl:   g.Workers,
-		mapXSKs:        max(1, min(queues, maxQueues)) * g.Workers,
+		mapXSKs:        max(1, min(queues, MaxQueues)) * g.Workers,
 		mapDoorbells:   g.Workers,
 	}
 	for name, n := range sizes {

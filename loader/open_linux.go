@@ -79,7 +79,7 @@ func Load(opts Options) (*Gate, error) {
 		return nil, fmt.Errorf("load gate: %w", err)
 	}
 	g := &Gate{opts: opts, maps: make(mapSet)}
-	spec, err := specFor(opts.Geometry, maxQueues)
+	spec, err := specFor(opts.Geometry, MaxQueues)
 	if err != nil {
 		return nil, err
 	}

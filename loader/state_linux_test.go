@@ -182,8 +182,8 @@ func TestRegister(t *testing.T) {
 		fits          bool
 	}{
 		{"first", 0, 0, true},
-		{"last", maxQueues - 1, 1, true},
-		{"queue_beyond", maxQueues, 0, false},
+		{"last", MaxQueues - 1, 1, true},
+		{"queue_beyond", MaxQueues, 0, false},
 		{"worker_beyond", 0, 2, false},
 		{"negative", -1, 1, false},
 	}

@@ -76,16 +76,6 @@ func (d *Distribution) Collect(h *Histogram) {
 	d.max = max(d.max, h.max.Load())
 }
 
-// Merge adds the content of o.
-func (d *Distribution) Merge(o *Distribution) {
-	for i, n := range o.counts {
-		d.counts[i] += n
-	}
-	d.count += o.count
-	d.sum += o.sum
-	d.max = max(d.max, o.max)
-}
-
 // Subtract removes what an earlier copy of the same histograms held. The
 // maximum then is only known to within its bucket.
 func (d *Distribution) Subtract(before *Distribution) {

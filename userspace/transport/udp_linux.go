@@ -37,10 +37,27 @@ type udpSocket struct {
 	tx sender
 }
 
+// ProbeUDP reports whether the ports of opts can be had, by binding them for a
+// moment. The sockets of workers share their ports, and would share them with
+// those of another process too, which then lost packets to this one.
+func ProbeUDP(opts UDPOptions) error {
+	for _, port := range opts.Ports {
+		s, err := bindUDP(&opts, port, false)
+		if err != nil {
+			return fmt.Errorf("listen on udp: %w", err)
+		}
+		unix.Close(s.fd)
+	}
+	return nil
+}
+
 // ListenUDP opens the sockets of opts.Workers workers.
 func ListenUDP(opts UDPOptions) ([]*UDP, error) {
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("listen on udp: %w", err)
+	}
+	if err := ProbeUDP(opts); err != nil {
+		return nil, err
 	}
 	opts = opts.withDefaults()
 	ports := append([]uint16(nil), opts.Ports...)
@@ -66,7 +83,7 @@ func ListenUDP(opts UDPOptions) ([]*UDP, error) {
 }
 
 func openUDP(opts *UDPOptions, port uint16) (*udpSocket, error) {
-	s, err := bindUDP(opts, port)
+	s, err := bindUDP(opts, port, true)
 	if err != nil {
 		return nil, err
 	}
@@ -79,9 +96,9 @@ func openUDP(opts *UDPOptions, port uint16) (*udpSocket, error) {
 	return s, nil
 }
 
-// bindUDP opens and binds a socket. Without an address it serves both
-// families, or IPv4 alone on a kernel without IPv6.
-func bindUDP(opts *UDPOptions, port uint16) (*udpSocket, error) {
+// bindUDP opens and binds a socket, which others may share. Without an address
+// it serves both families, or IPv4 alone on a kernel without IPv6.
+func bindUDP(opts *UDPOptions, port uint16, shared bool) (*udpSocket, error) {
 	s := &udpSocket{fd: -1}
 	addr := opts.Address.Unmap()
 	anyAddr := !opts.Address.IsValid() || addr == netip.IPv6Unspecified()
@@ -105,16 +122,18 @@ func bindUDP(opts *UDPOptions, port uint16) (*udpSocket, error) {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	s.fd = fd
-	if err := s.bind(opts, netip.AddrPortFrom(addr, port)); err != nil {
+	if err := s.bind(opts, netip.AddrPortFrom(addr, port), shared); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("bind %s: %w", netip.AddrPortFrom(addr, port), err)
 	}
 	return s, nil
 }
 
-func (s *udpSocket) bind(opts *UDPOptions, addr netip.AddrPort) error {
-	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-		return fmt.Errorf("set SO_REUSEPORT: %w", err)
+func (s *udpSocket) bind(opts *UDPOptions, addr netip.AddrPort, shared bool) error {
+	if shared {
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+			return fmt.Errorf("set SO_REUSEPORT: %w", err)
+		}
 	}
 	if opts.Device != "" {
 		if err := unix.BindToDevice(s.fd, opts.Device); err != nil {

@@ -218,6 +218,21 @@ func TestUDPServesSeveralPorts(t *testing.T) {
 	}
 }
 
+// The workers of one server share a port, and nobody else does.
+func TestUDPPortIsTaken(t *testing.T) {
+	first := listen(t, UDPOptions{Address: netip.MustParseAddr("127.0.0.1"), Ports: []uint16{0}, Workers: 2})
+	port := first[0].Addrs()[0].Port()
+	for _, addr := range []string{"127.0.0.1", "0.0.0.0", "::"} {
+		others, err := ListenUDP(UDPOptions{Address: netip.MustParseAddr(addr), Ports: []uint16{port}, Workers: 1})
+		if !errors.Is(err, unix.EADDRINUSE) {
+			t.Errorf("a second server on %s: %v", addr, err)
+		}
+		for _, u := range others {
+			u.Close()
+		}
+	}
+}
+
 // Workers share a port; each client stays with one of them.
 func TestUDPSpreadsClientsOverWorkers(t *testing.T) {
 	const workers, clients, rounds = 2, 32, 3

@@ -44,6 +44,9 @@ type outgoing struct {
 
 const plainSize = 2048
 
+// ProbeUDP finds nothing: the sockets of this platform are not shared.
+func ProbeUDP(UDPOptions) error { return nil }
+
 // ListenUDP opens the sockets of one worker. Several workers, devices and
 // offloads need Linux.
 func ListenUDP(opts UDPOptions) ([]*UDP, error) {

@@ -1,6 +1,11 @@
 package worker
 
-import "github.com/xrudp/xrudp/userspace/internal/numa"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/xrudp/xrudp/userspace/internal/numa"
+)
 
 // maxByDefault bounds the workers of a server that was not told how many.
 const maxByDefault = 4
@@ -17,4 +22,21 @@ func ChooseCPUs(iface string, n int) ([]int, error) {
 		n = max(1, min(maxByDefault, len(t.Allowed)-1))
 	}
 	return numa.Choose(t, n), nil
+}
+
+// CheckCPUs reports whether this process may run on each of the given CPUs.
+func CheckCPUs(cpus []int) error {
+	if len(cpus) == 0 {
+		return nil
+	}
+	allowed, err := numa.Allowed()
+	if err != nil {
+		return err
+	}
+	for _, cpu := range cpus {
+		if !slices.Contains(allowed, cpu) {
+			return fmt.Errorf("cpus names CPU %d, but this process may run on %v only", cpu, allowed)
+		}
+	}
+	return nil
 }

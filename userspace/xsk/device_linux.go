@@ -306,8 +306,7 @@ func (d *Device) probe() error {
 	return nil
 }
 
-// closeSockets unmaps and closes what bindAll opened, and takes every frame
-// back.
+// closeSockets unmaps and closes what bindAll opened.
 func (d *Device) closeSockets() error {
 	var errs []error
 	for _, p := range d.ports {

@@ -107,9 +107,6 @@ func newPort(d *Device, worker int) *Port {
 	return p
 }
 
-// Worker returns which of the device's workers the port belongs to.
-func (p *Port) Worker() int { return p.worker }
-
 // Receive implements transport.Batch. Frames that carry no UDP are counted and
 // dropped.
 func (p *Port) Receive(ds []transport.Datagram) (n int, err error) {
@@ -234,12 +231,9 @@ func (d *Device) ringAt() int {
 }
 
 // fill publishes what was put into the fill rings, and wakes a driver that
-// waits for it.
+// waits for it: also for what it had not begun to wait for the last time.
 func (p *Port) fill() {
 	for _, q := range p.owned {
-		if q.fill.sent == q.fill.head {
-			continue
-		}
 		q.fill.publish()
 		if q.fill.wakeup() {
 			p.dev.wakeRX(p.lanes[q.id].fd)

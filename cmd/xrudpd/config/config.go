@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"reflect"
 	"regexp"
@@ -141,9 +142,12 @@ func (c *Config) Load(path string) error {
 	if err != nil {
 		var parse toml.ParseError
 		if errors.As(err, &parse) {
-			return fmt.Errorf("read %s, line %d: %w", path, parse.Position.Line, err)
+			return fmt.Errorf("read %s, line %d: %s", path, parse.Position.Line, what(&parse))
 		}
-		return fmt.Errorf("read configuration: %w", err)
+		if errors.As(err, new(*fs.PathError)) {
+			return fmt.Errorf("read configuration: %w", err)
+		}
+		return fmt.Errorf("read %s: %w", path, err)
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		names := make([]string, len(unknown))
@@ -154,6 +158,14 @@ func (c *Config) Load(path string) error {
 			plural(len(names), "key", "keys"), strings.Join(names, ", "), strings.Join(keys(), ", "))
 	}
 	return nil
+}
+
+// what is an error of the file's syntax or of a value's type, without its line.
+func what(e *toml.ParseError) string {
+	if e.LastKey == "" {
+		return e.Message
+	}
+	return fmt.Sprintf("%s: %s", e.LastKey, e.Message)
 }
 
 // keys lists the keys of a file, in the order of Config.
@@ -288,8 +300,11 @@ func (c *Config) Validate() error {
 		}
 	}
 	number("workers", c.Workers, 0, commit.MaxWorkers)
-	for _, cpu := range c.CPUs {
+	for i, cpu := range c.CPUs {
 		number("cpus", cpu, 0, commit.MaxCPUs-1)
+		if slices.Contains(c.CPUs[:i], cpu) {
+			wrong = append(wrong, fmt.Errorf("cpus is %v, but has to name each CPU once", c.CPUs))
+		}
 	}
 	number("max_sessions", c.MaxSessions, 1, commit.MaxSessions)
 	if c.CommitSlots != 0 {

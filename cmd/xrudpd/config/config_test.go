@@ -39,6 +39,7 @@ func TestValidate(t *testing.T) {
 		{"require", func(c *Config) { c.Require = []string{"luck"} }, []string{"require", `"luck"`, "zerocopy"}},
 		{"workers_negative", func(c *Config) { c.Workers = -1 }, []string{"workers", "-1", "0 to 64"}},
 		{"cpus_negative", func(c *Config) { c.CPUs = []int{-2} }, []string{"cpus", "-2"}},
+		{"cpus_twice", func(c *Config) { c.CPUs = []int{3, 1, 3} }, []string{"cpus is [3 1 3]", "once"}},
 		{"cpus_too_few", func(c *Config) { c.CPUs = []int{1}; c.Workers = 2 }, []string{"cpus", "workers is 2"}},
 		{"sessions", func(c *Config) { c.MaxSessions = 0 }, []string{"max_sessions", "0"}},
 		{"slots_odd", func(c *Config) { c.CommitSlots = 1000 }, []string{"commit_slots", "power of two"}},
@@ -129,8 +130,8 @@ func TestLoadRejects(t *testing.T) {
 	}{
 		{"unknown_key", `intreface = "eth1"`, []string{`"intreface"`, "interface"}},
 		{"unknown_table", "[workers_]\nn = 1", []string{"workers_"}},
-		{"wrong_type", `workers = "two"`, []string{"workers"}},
-		{"bad_duration", `idle_timeout = "soon"`, []string{"soon"}},
+		{"wrong_type", `workers = "two"`, []string{".toml: ", "workers"}},
+		{"bad_duration", `idle_timeout = "soon"`, []string{".toml, line 1: idle_timeout: ", "soon"}},
 		{"not_toml", "= 3", []string{"line 1"}},
 	}
 	for _, tt := range tests {

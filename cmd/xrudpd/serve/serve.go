@@ -60,7 +60,7 @@ type Server struct {
 }
 
 // Open attaches and opens everything. After an error nothing is left behind but
-// what a former server had left, with the program detached.
+// what a former server had left.
 func Open(cfg config.Config, handler func(*worker.Worker) worker.Handler, log zerolog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -100,6 +100,9 @@ func (s *Server) place() error {
 	if err != nil {
 		return err
 	}
+	if err := worker.CheckCPUs(s.cfg.CPUs); err != nil {
+		return err
+	}
 	s.workers = len(cpus)
 	s.cpus = s.cfg.CPUs
 	if len(s.cpus) == 0 {
@@ -117,6 +120,9 @@ func (s *Server) engine() ([]worker.Options, error) {
 		return s.openUDP()
 	case s.cfg.Interface == "":
 		s.report.reason("no interface named for XDP")
+		return s.openUDP()
+	case s.addr.Addr().IsValid() && !s.addr.Addr().IsUnspecified():
+		s.report.reason("listen names an address, and XDP serves every address of the interface")
 		return s.openUDP()
 	}
 	options, err := s.openXDP()

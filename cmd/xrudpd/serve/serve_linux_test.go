@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -190,6 +191,115 @@ func TestXDPWithoutAFXDP(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(loader.DefaultPinRoot, cfg.Instance)); err == nil {
 		t.Error("pins are left behind by a server that did not start")
+	}
+}
+
+// A server that cannot start leaves nothing, whatever it was to keep.
+func TestFailedStartLeavesNothing(t *testing.T) {
+	tests := []struct {
+		name, message string
+		change        func(*config.Config)
+	}{
+		{"port_taken", "address already in use", func(c *config.Config) { c.Listen = ":7778" }},
+		{"huge_pages", "huge pages", func(c *config.Config) { c.Require = []string{config.RequireHugePages} }},
+		{"zero_copy", "zero", func(c *config.Config) { c.Require = []string{config.RequireZeroCopy} }},
+		{"cpu", "CPU 1023", func(c *config.Config) { c.CPUs = []int{1023} }},
+	}
+	l := labtest.New(t, lab.Options{})
+	err := l.Server.Do(func() error {
+		conn, err := net.ListenPacket("udp", ":7778")
+		if err == nil {
+			t.Cleanup(func() { conn.Close() })
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := settings(t, config.ModeNative)
+			cfg.Keep = true
+			tt.change(&cfg)
+			if _, err := open(t, l, cfg); err == nil || !strings.Contains(err.Error(), tt.message) {
+				t.Errorf("error %v", err)
+			}
+			if _, err := os.Stat(filepath.Join(loader.DefaultPinRoot, cfg.Instance)); err == nil {
+				t.Error("pins are left behind")
+			}
+		})
+	}
+}
+
+// A server over UDP that follows one over XDP takes the program off, which
+// would go on answering handshakes with secrets of its own.
+func TestUDPAfterXDP(t *testing.T) {
+	l := labtest.New(t, lab.Options{})
+	cfg := settings(t, config.ModeNative)
+	cfg.Keep = true
+	s, err := open(t, l, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	over := cfg
+	over.Mode, over.Keep, over.Listen = config.ModeUDP, false, ":7779"
+	if _, err := open(t, l, over); err == nil || !strings.Contains(err.Error(), "runs already") {
+		t.Errorf("the same instance twice: %v", err)
+	}
+	finish(t, s)
+
+	over.Listen = cfg.Listen
+	if s, err = open(t, l, over); err != nil {
+		t.Fatal(err)
+	}
+	if w := s.Report().Warnings; len(w) != 1 || !strings.Contains(w[0], "detached") {
+		t.Errorf("warnings %q", w)
+	}
+	s.Start()
+	play(t, l)
+	finish(t, s)
+	if _, err := os.Stat(filepath.Join(loader.DefaultPinRoot, cfg.Instance, "commit_slots")); err != nil {
+		t.Errorf("what the program acknowledged is gone: %v", err)
+	}
+}
+
+// One address is not served by a program that serves all of them.
+func TestAddressMeansSockets(t *testing.T) {
+	l := labtest.New(t, lab.Options{})
+	cfg := settings(t, config.ModeAuto)
+	cfg.Listen = netip.AddrPortFrom(l.Server.IPv4, 7777).String()
+	s, err := open(t, l, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	play(t, l)
+	if r := s.Report(); r.Mode != "udp" || len(r.Reasons) != 1 || !strings.Contains(r.Reasons[0], "address") {
+		t.Errorf("got %+v", r)
+	}
+	finish(t, s)
+}
+
+// AF_XDP sockets reach as many queues as the program's map of them.
+func TestManyQueues(t *testing.T) {
+	l := labtest.New(t, lab.Options{Queues: loader.MaxQueues + 2})
+	cfg := settings(t, config.ModeNative)
+	s, err := open(t, l, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	play(t, l)
+	if r := s.Report(); r.AFXDP != "copy" || !slices.ContainsFunc(r.Warnings, func(w string) bool {
+		return strings.Contains(w, "64 of 66 receive queues")
+	}) {
+		t.Errorf("got %+v", r)
+	}
+	finish(t, s)
+	cfg.Require = []string{config.RequireXSK}
+	if _, err := open(t, l, cfg); err == nil || !strings.Contains(err.Error(), "66 receive queues") {
+		t.Errorf("AF_XDP sockets on every queue are required: %v", err)
 	}
 }
 
@@ -508,6 +618,31 @@ func TestUDPState(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+
+	// Of another version: not served beside it, not lost.
+	path := filepath.Join(cfg.StateDir, cfg.Instance+".state")
+	if _, _, release, err = commit.OpenFile(path, cfg.Geometry(1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{0xee}, 8); err != nil { // the schema, behind the magic
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(cfg, worker.Game, zerolog.Nop()); err == nil || !strings.Contains(err.Error(), "schema") {
+		t.Errorf("a file of another schema: %v", err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the file of another schema is gone: %v", err)
 	}
 
 	// Nowhere to write: served all the same, and said.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/xrudp/xrudp/cmd/xrudpd/config"
+	"github.com/xrudp/xrudp/loader"
 	"github.com/xrudp/xrudp/userspace/commit"
 	"github.com/xrudp/xrudp/userspace/gate"
 	"github.com/xrudp/xrudp/userspace/transport"
@@ -28,6 +29,9 @@ func (s *Server) openUDP() ([]worker.Options, error) {
 		return nil, fmt.Errorf("require %q: %s", s.cfg.Require, lastOf(s.report.Reasons))
 	}
 	s.report.Mode, s.report.AFXDP = "udp", "none"
+	if err := s.suspendXDP(); err != nil {
+		return nil, err
+	}
 	regions, err := s.openState()
 	if err != nil {
 		return nil, err
@@ -52,6 +56,25 @@ func (s *Server) openUDP() ([]worker.Options, error) {
 	return options, nil
 }
 
+// suspendXDP detaches a program that a former server of the instance left at
+// work: it would answer handshakes with secrets of its own.
+func (s *Server) suspendXDP() error {
+	detached, err := loader.Suspend(loader.DefaultPinRoot, s.cfg.Instance)
+	switch {
+	case errors.Is(err, loader.ErrInUse):
+		return fmt.Errorf("instance %q runs already: %w", s.cfg.Instance, err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil // an instance of another user's
+	case err != nil:
+		return err
+	}
+	if detached {
+		s.report.warn("the XDP program of a former server is detached; what it acknowledged waits in %s for the next start with XDP",
+			filepath.Join(loader.DefaultPinRoot, s.cfg.Instance))
+	}
+	return nil
+}
+
 func lastOf(reasons []string) string {
 	if len(reasons) == 0 {
 		return "not available"
@@ -70,8 +93,12 @@ func (s *Server) openState() (*commit.Regions, error) {
 			return r, nil
 		}
 	}
-	if errors.Is(err, commit.ErrLocked) {
+	var other *commit.MismatchError
+	switch {
+	case errors.Is(err, commit.ErrLocked):
 		return nil, fmt.Errorf("instance %q runs already: %w", s.cfg.Instance, err)
+	case errors.As(err, &other):
+		return nil, fmt.Errorf("%w; stop the version that made it cleanly, or remove the file to give up what is in it", err)
 	}
 	s.report.warn("acknowledged messages will not survive a crash: %v", err)
 	return commit.NewMemory(g)

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,6 +21,10 @@ func (s *Server) requires(what string) bool { return slices.Contains(s.cfg.Requi
 //
 // The order is that of the drivers: frames, program, sockets.
 func (s *Server) openXDP() ([]worker.Options, error) {
+	listen := transport.UDPOptions{Ports: []uint16{s.addr.Port()}, Device: s.cfg.Interface}
+	if err := transport.ProbeUDP(listen); err != nil {
+		return nil, err
+	}
 	report, err := s.attach(s.cfg.Geometry(s.workers, loader.PresentCPUs()))
 	if err != nil {
 		return nil, err
@@ -36,9 +41,8 @@ func (s *Server) openXDP() ([]worker.Options, error) {
 
 	// First the sockets of the host's stack: what the gate passes up from now
 	// on finds them.
-	sockets, err := transport.ListenUDP(transport.UDPOptions{
-		Ports: []uint16{s.addr.Port()}, Workers: workers, Device: s.cfg.Interface,
-	})
+	listen.Workers = workers
+	sockets, err := transport.ListenUDP(listen)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +111,14 @@ func (s *Server) openXSK(report *loader.Report, workers int) ([]*xsk.Port, error
 	if s.cfg.BusyPoll {
 		o.BusyPoll.Duration = busyPoll
 	}
+	if report.Queues > loader.MaxQueues {
+		if s.requires(config.RequireXSK) {
+			return nil, fmt.Errorf("require %q: %s has %d receive queues, at most %d can have AF_XDP sockets; see: ethtool -L %s combined %d",
+				config.RequireXSK, s.cfg.Interface, report.Queues, loader.MaxQueues, s.cfg.Interface, loader.MaxQueues)
+		}
+		s.report.warn("AF_XDP on the first %d of %d receive queues only; the others pass through the host's stack", loader.MaxQueues, report.Queues)
+		o.Queues = loader.MaxQueues
+	}
 	var device *xsk.Device
 	var ports []*xsk.Port
 	var err error
@@ -138,10 +150,11 @@ func (s *Server) openXSK(report *loader.Report, workers int) ([]*xsk.Port, error
 }
 
 // releaseXDP detaches the program. After a failure the maps stay, and what was
-// acknowledged with them; with keep, the program stays too.
+// acknowledged with them; with keep, the program of a server that served stays
+// too.
 func (s *Server) releaseXDP(clean bool) error {
 	switch {
-	case clean && s.cfg.Keep:
+	case clean && s.cfg.Keep && s.stop != nil:
 		return s.xdp.Keep()
 	case clean:
 		return s.xdp.Close()

@@ -7,7 +7,6 @@ type Setting string
 
 const (
 	TXChecksum Setting = "tx-checksumming"
-	RXChecksum Setting = "rx-checksumming"
 	TSO        Setting = "tcp-segmentation-offload"
 	GSO        Setting = "generic-segmentation-offload"
 	GRO        Setting = "generic-receive-offload"

@@ -33,7 +33,6 @@ type channels struct {
 type command struct{ get, set uint32 }
 
 var commands = map[Setting]command{
-	RXChecksum: {unix.ETHTOOL_GRXCSUM, unix.ETHTOOL_SRXCSUM},
 	TXChecksum: {unix.ETHTOOL_GTXCSUM, unix.ETHTOOL_STXCSUM},
 	TSO:        {unix.ETHTOOL_GTSO, unix.ETHTOOL_STSO},
 	GSO:        {unix.ETHTOOL_GGSO, unix.ETHTOOL_SGSO},
