@@ -280,7 +280,8 @@ static __always_inline void flow_begin(struct flow *f)
 	WRITE_ONCE(f->version, f->version + 1);
 	barrier();
 #else
-	__sync_fetch_and_add(&f->version, 1);
+	/* Of those that return a value, which are full barriers. */
+	__sync_lock_test_and_set(&f->version, f->version + 1);
 #endif
 }
 
@@ -297,6 +298,7 @@ static __always_inline bool accept(struct session *s, struct flow *f,
 				   const struct packet *p, enum ack_kind kind)
 {
 	__u64 rtt = p->now / 1000 - p->echo - p->delay;
+	__u32 nxt = READ_ONCE(f->snd_nxt);
 	bool changed = false;
 
 	s->packets++;
@@ -304,7 +306,8 @@ static __always_inline bool accept(struct session *s, struct flow *f,
 
 	flow_begin(f);
 	f->last_seen = p->now;
-	if (kind == ACK_FRESH) {
+	/* Another CPU may have taken a newer one since kind was found. */
+	if (kind == ACK_FRESH && nxt - p->ack <= nxt - f->ack) {
 		if (p->ack != f->ack) {
 			f->ack = p->ack;
 			f->sack_words = 0;
@@ -616,7 +619,8 @@ check_reset(struct xdp_md *ctx, struct session *s, struct packet *p)
 {
 	__u8 *reason = frame_bytes(ctx, p->body, 1);
 
-	if (p->body_len != 1 || !reason || !reason[0])
+	if (p->body_len != 1 || !reason || !reason[0] ||
+	    reason[0] >= REASON_LOCAL)
 		return OUTCOME_drop_reset;
 	if (p->seq - s->rcv_nxt + RCV_WINDOW > 2 * RCV_WINDOW)
 		return OUTCOME_drop_reset;

@@ -87,7 +87,7 @@ struct session {
 	__u64 rcv_bits[RCV_WORDS];
 };
 
-/* Flow states, in worker.state. */
+/* Values of flow.state. */
 #define FLOW_FREE 0
 #define FLOW_OPEN 1
 

@@ -30,7 +30,7 @@
 #define SYN_MIN_LEN  64
 
 /* Options of SYN, SYN|ACK and HELLO: kind u8, length u8 of the value, value. */
-#define OPT_PAD	       0 /* ends the list; every following byte is zero */
+#define OPT_PAD	       0 /* ends the list; nobody reads what follows */
 #define OPT_COOKIE     1 /* 8 bytes */
 #define OPT_SACK       2 /* 0 bytes */
 #define OPT_MTU	       3 /* u16, largest UDP payload the sender accepts */
@@ -40,6 +40,10 @@
 
 /* SYN|ACK: header, COOKIE, SACK where asked for, MTU. */
 #define SYNACK_MAX_LEN (HDR_LEN + 2 + OPT_COOKIE_LEN + 2 + 2 + OPT_MTU_LEN)
+_Static_assert(SYNACK_MAX_LEN < SYN_MIN_LEN, "no amplification");
+
+/* Reasons of FIN and RST from here on never travel. */
+#define REASON_LOCAL 0x80
 
 /* Messages: type u8, channel u8, id u16, length u16, payload. */
 #define MSG_HDR_LEN	 6

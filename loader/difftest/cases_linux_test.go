@@ -329,5 +329,7 @@ func (b *builder) endings() {
 	b.add("reset_ahead", rst(first+1025, "\x01"), gate.DropReset)
 	b.add("reset_without_reason", rst(first, ""), gate.DropReset)
 	b.add("reset_with_reason_0", rst(first, "\x00"), gate.DropReset)
+	b.add("reset_with_reason_127", rst(first, "\x7f"), gate.PassReset)
+	b.add("reset_with_local_reason", rst(first, "\x80"), gate.DropReset, rst(first, "\xff"), gate.DropReset)
 	b.add("reset_with_two_bytes", rst(first, "\x01\x01"), gate.DropReset)
 }

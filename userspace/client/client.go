@@ -308,7 +308,7 @@ func (c *Conn) run(dialling context.Context) {
 			c.receive(buf[:n], now)
 		}
 		c.core.advance(now)
-		c.redial(dialling)
+		now = c.redial(dialling, now)
 		c.flush(now)
 		c.setWake(now)
 		socket := c.socket
@@ -363,14 +363,24 @@ func (c *Conn) receive(b []byte, now uint64) {
 }
 
 func (c *Conn) carriesData(h wire.Header, body []byte) bool {
-	return c.core.opened && (h.Flags&wire.FlagPSH != 0 || len(body) > wire.AckBlockMax)
+	switch {
+	case !c.core.opened || h.Flags&wire.FlagRST != 0:
+		return false
+	case h.Flags&wire.FlagPSH != 0:
+		return true
+	case c.core.session.SACK():
+		var block wire.AckBlock
+		body, _ = wire.ParseAckBlock(body, &block)
+	}
+	return len(body) > 0
 }
 
-// redial gives the core a socket when it began another session. Where that
-// fails the old one stays, and the session runs into its handshake timeout.
-func (c *Conn) redial(ctx context.Context) {
+// redial gives the core a socket when it began another session, and returns the
+// time after that. Where it fails the old one stays, and the session runs into
+// its handshake timeout.
+func (c *Conn) redial(ctx context.Context, now uint64) uint64 {
 	if c.of == c.core.attempt {
-		return
+		return now
 	}
 	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, c.opts.HandshakeTimeout)
@@ -378,12 +388,12 @@ func (c *Conn) redial(ctx context.Context) {
 	cancel()
 	c.mu.Lock()
 	c.of = c.core.attempt
-	if err != nil {
-		return
+	if err == nil {
+		c.socket.Close()
+		c.socket = socket
+		c.wake = never
 	}
-	c.socket.Close()
-	c.socket = socket
-	c.wake = never
+	return monotime.Now()
 }
 
 // flush sends what there is to send. Datagrams that the system refuses count

@@ -491,6 +491,38 @@ func TestInboxLimit(t *testing.T) {
 	}
 }
 
+// What a full inbox has no room for is told from what it always takes, however
+// small it is.
+func TestCarriesData(t *testing.T) {
+	server := newServer(t, "")
+	c := dial(t, server.address(), Options{})
+	expectEvent(t, c, Event{Kind: EventOpened})
+	block := wire.AckBlock{Present: true, Words: 4, Bitmap: [4]uint64{3: 1}}
+	message := wire.AppendMessage([]byte{0}, wire.Message{Type: 1, Payload: []byte("x")})
+	tests := []struct {
+		name  string
+		flags wire.Flags
+		body  []byte
+		want  bool
+	}{
+		{"acknowledgement", wire.FlagACK, []byte{0}, false},
+		{"selective_acknowledgement", wire.FlagACK, block.AppendTo(nil), false},
+		{"broken_block", wire.FlagACK, []byte{9, 9}, false},
+		{"reset", wire.FlagACK | wire.FlagRST, []byte{1}, false},
+		{"unreliable", wire.FlagACK, message, true},
+		{"unreliable_behind_a_block", wire.FlagACK, append(block.AppendTo(nil), message[1:]...), true},
+		{"reliable", wire.FlagACK | wire.FlagPSH, message, true},
+		{"keepalive", wire.FlagACK | wire.FlagPSH, []byte{0}, true},
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, tt := range tests {
+		if got := c.carriesData(wire.Header{Flags: tt.flags}, tt.body); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestConcurrentUse(t *testing.T) {
 	server := newServer(t, "")
 	c := dial(t, server.address(), Options{})

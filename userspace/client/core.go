@@ -83,9 +83,6 @@ func (c *core) take() []Message {
 // packet handles one datagram from the server. What is wrong with it is
 // counted by the session.
 func (c *core) packet(b []byte, now uint64) {
-	if c.waiting() {
-		return
-	}
 	_ = c.session.Packet(b, now)
 	c.follow(now)
 }
@@ -176,13 +173,9 @@ func (c *core) finished() bool {
 func (c *core) waiting() bool { return c.retryAt != never }
 
 // fill writes the next packet to send to b and returns its length, 0 when
-// there is none.
-func (c *core) fill(b []byte, now uint64) int {
-	if c.waiting() {
-		return 0
-	}
-	return c.session.Fill(b, now)
-}
+// there is none. A session that is over acknowledges so, and resets, in the
+// pause before the next one too.
+func (c *core) fill(b []byte, now uint64) int { return c.session.Fill(b, now) }
 
 // deadline is when advance has something to do.
 func (c *core) deadline() uint64 {

@@ -198,6 +198,24 @@ func TestCorePause(t *testing.T) {
 	}
 }
 
+// The server's FIN is acknowledged although the client has begun to think of the
+// next session: the server must not have to wait for its idle timeout.
+func TestCoreAcknowledgesTheEnd(t *testing.T) {
+	for _, reconnect := range []bool{false, true} {
+		t.Run(fmt.Sprintf("reconnect_%v", reconnect), func(t *testing.T) {
+			w := newWorld(t, 1, simnet.Link{Delay: 20 * time.Millisecond}, Options{Reconnect: reconnect, ReconnectMin: 5 * time.Second})
+			w.run(time.Second)
+			for _, p := range w.backend.peers {
+				p.Close(wire.ReasonShuttingDown)
+			}
+			w.run(time.Second)
+			if n := len(w.backend.peers); n != 0 {
+				t.Errorf("%d sessions of the server still wait for the end", n)
+			}
+		})
+	}
+}
+
 func TestCoreReconnectsOnlyWhereItHelps(t *testing.T) {
 	tests := []struct {
 		reason wire.Reason

@@ -194,16 +194,14 @@ func (p *packet) takeBlock(flow *commit.Flow) bool {
 // reset passes a plausible RST on.
 func (g *Gate) reset(p *packet) Outcome {
 	distance := p.head.Sequence - p.session.Window.Next + wire.ReceiveWindow
-	if !p.isReason() || distance > 2*wire.ReceiveWindow {
+	_, err := wire.ParseReason(p.body)
+	if err != nil || distance > 2*wire.ReceiveWindow {
 		return DropReset
 	}
 	p.session.Packets++
 	p.session.Bytes += uint64(len(p.payload))
 	return g.steer(RedirectReset, PassReset)
 }
-
-// isReason reports whether the body is that of RST and FIN.
-func (p *packet) isReason() bool { return len(p.body) == wire.ReasonSize && p.body[0] != 0 }
 
 // reliable commits a reliable packet and acknowledges it, or acknowledges it
 // again.
@@ -226,7 +224,7 @@ func (g *Gate) reliable(p *packet, flow *commit.Flow, kind ackKind) Outcome {
 	case reliability.Fresh:
 	}
 	if fin {
-		if !p.isReason() {
+		if len(p.body) != wire.ReasonSize || p.body[0] == 0 {
 			return DropMessage
 		}
 	} else if _, err := wire.CheckMessages(p.body); err != nil {

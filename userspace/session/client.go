@@ -137,7 +137,6 @@ func (s *Session) packet(payload []byte, now uint64) (Drop, bool) {
 		if h.Ack != s.hs.isn+2 {
 			return DropHandshake, true
 		}
-		s.openClient()
 	}
 	return s.packetSession(&h, body)
 }
@@ -213,6 +212,9 @@ func (s *Session) packetSession(h *wire.Header, body []byte) (Drop, bool) {
 	if drop, dropped := s.checkBody(h, body, class); dropped {
 		return drop, true
 	}
+	if s.state == HelloSent {
+		s.openClient()
+	}
 	s.heard(s.now)
 	s.takeAck(&ack, age, h.Window, &block)
 	switch {
@@ -242,7 +244,8 @@ func (s *Session) checkBody(h *wire.Header, body []byte, class reliability.Class
 		return DropSequence, true
 	case class == reliability.Duplicate, len(body) == 0 && !fin:
 	case fin:
-		if _, err := wire.ParseReason(body); err != nil {
+		// Another reason than those that travel is for receive to judge.
+		if len(body) != wire.ReasonSize || body[0] == 0 {
 			return DropMessage, true
 		}
 	default:

@@ -625,6 +625,50 @@ func TestRecover(t *testing.T) {
 	}
 }
 
+// A FIN for a reason that never travels is a breach of the protocol, not to be
+// waited for again.
+func TestFinWithLocalReason(t *testing.T) {
+	p := newPair(t, Config{}, Config{})
+	b := wire.Header{
+		Sequence: p.s.SndNxt(), Ack: p.window.Next, Flags: wire.FlagACK | wire.FlagPSH | wire.FlagFIN,
+		Window: 100, Timestamp: p.now / 1000,
+	}.AppendTo(nil)
+	b = append(b, 0, byte(wire.ReasonLocal))
+	wire.Seal(b)
+	if err := p.c.Packet(b, p.now); err != nil {
+		t.Errorf("packet: %v", err)
+	}
+	if p.c.State() != Closed || p.c.Reason() != wire.ReasonProtocol {
+		t.Errorf("client %v, reason %v", p.c.State(), p.c.Reason())
+	}
+}
+
+// Only a packet that is right throughout confirms the HELLO.
+func TestDroppedPacketOpensNothing(t *testing.T) {
+	c := NewClient(Config{Message: func(*Session, Message) {}}, 500, 1000*ms)
+	var buf [wire.MaxDatagram]byte
+	c.Fill(buf[:], 1000*ms)
+	const cookie = 4000
+	if err := c.Packet(wire.AppendSYNACK(nil, 500, wire.Options{Cookie: cookie, HasCookie: true, SACK: true}, 1), 1001*ms); err != nil {
+		t.Fatal(err)
+	}
+	c.Fill(buf[:], 1001*ms)
+	packet := func(flags wire.Flags, body ...byte) []byte {
+		h := wire.Header{Sequence: cookie/2 + 1, Ack: 502, Flags: wire.FlagACK | flags, Window: 100, Timestamp: 2}
+		b := append(h.AppendTo(nil), body...)
+		wire.Seal(b)
+		return b
+	}
+	for _, b := range [][]byte{packet(0), packet(0, 9), packet(wire.FlagPSH, 0, 1, 2), packet(wire.FlagPSH|wire.FlagFIN, 0)} {
+		if err := c.Packet(b, 1002*ms); err == nil || c.State() != HelloSent {
+			t.Errorf("packet %x: %v, client %v", b[wire.HeaderSize:], err, c.State())
+		}
+	}
+	if err := c.Packet(packet(0, 0), 1003*ms); err != nil || c.State() != Open {
+		t.Errorf("an acknowledgement: %v, client %v", err, c.State())
+	}
+}
+
 func TestPacketDrops(t *testing.T) {
 	header := func(p *pair) wire.Header {
 		return wire.Header{
