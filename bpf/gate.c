@@ -153,6 +153,25 @@ static __always_inline enum gate_outcome answer_syn(struct xdp_md *ctx,
 	return OUTCOME_tx_syn_ack;
 }
 
+static __always_inline __u32 hash_word(__u32 h, __u32 word)
+{
+	h = (h ^ word) * 0x9e3779b1;
+	return h ^ h >> 15;
+}
+
+/* Spreads clients over workers; all HELLOs of one client meet. */
+static __always_inline __u32 key_hash(const struct session_key *key)
+{
+	__u32 h = 0;
+
+	for (int i = 0; i < 4; i++)
+		h = hash_word(h, bpf_ntohl(key->client_addr[i]));
+	for (int i = 0; i < 4; i++)
+		h = hash_word(h, bpf_ntohl(key->server_addr[i]));
+	h = hash_word(h, bpf_ntohs(key->server_port));
+	return hash_word(h, bpf_ntohs(key->client_port));
+}
+
 #define HELLO_MIN_LEN (MSG_HDR_LEN + 2 + OPT_COOKIE_LEN)
 
 /*
@@ -200,7 +219,7 @@ static __always_inline enum gate_outcome check_hello(struct xdp_md *ctx,
 	if (s)
 		p->worker = s->worker;
 	else
-		p->worker = (__u32)((cookie >> 1) % (cfg->workers ?: 1));
+		p->worker = key_hash(&p->frame.key) % (cfg->workers ?: 1);
 	return OUTCOME_redirect_hello;
 }
 

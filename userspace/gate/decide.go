@@ -102,7 +102,7 @@ func (p *packet) isHello() bool {
 }
 
 // hello checks a HELLO. Where the client has a session it started anew, and
-// the session's worker is told; otherwise the cookie chooses a worker.
+// the session's worker is told; otherwise its address chooses a worker.
 func (g *Gate) hello(p *packet) Outcome {
 	if !wire.IsHello(p.body) {
 		return DropHello
@@ -114,7 +114,7 @@ func (g *Gate) hello(p *packet) Outcome {
 	if p.session != nil {
 		p.worker = int(p.session.Worker)
 	} else {
-		p.worker = int(cookie >> 1 % uint64(g.geometry.Workers))
+		p.worker = int(p.key.Hash() % uint32(g.geometry.Workers))
 	}
 	return g.steer(RedirectHello, PassHello)
 }

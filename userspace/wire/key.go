@@ -53,3 +53,21 @@ func ParseKey(b *[KeySize]byte) Key {
 		ServerPort: binary.BigEndian.Uint16(b[34:]),
 	}
 }
+
+// Hash spreads clients over workers: the gate sends a HELLO to worker Hash
+// modulo their number, so that all those of one client meet. It is the key_hash
+// of bpf/gate.c, and no secret.
+func (k *Key) Hash() uint32 {
+	var b [KeySize]byte
+	k.Put(&b)
+	h := uint32(0)
+	for i := 0; i < 32; i += 4 {
+		h = hashWord(h, binary.BigEndian.Uint32(b[i:]))
+	}
+	return hashWord(hashWord(h, uint32(k.ServerPort)), uint32(k.ClientPort))
+}
+
+func hashWord(h, word uint32) uint32 {
+	h = (h ^ word) * 0x9e3779b1
+	return h ^ h>>15
+}

@@ -29,12 +29,16 @@ func (w *Worker) settle(s *Session) {
 	s.finish = w.now + settleTime
 }
 
-// detach makes the gate forget a session.
+// detach makes the gate forget a session, unless the client has another by now:
+// of two that a dead process left, the older one's entry is gone already.
 func (w *Worker) detach(s *Session) {
 	if s.detached {
 		return
 	}
 	s.detached = true
+	if state, ok, err := w.opts.Sessions.Session(s.key); err == nil && ok && state.ID != s.ID() {
+		return
+	}
 	if err := w.opts.Sessions.Delete(s.key); err != nil {
 		w.log.Error().Err(err).Uint64("session", s.ID()).Msg("session stays in the gate's table")
 	}
@@ -43,6 +47,9 @@ func (w *Worker) detach(s *Session) {
 // advanceEnd takes the step that is due, if one is.
 func (w *Worker) advanceEnd(s *Session) {
 	switch {
+	case s.engine.State() == session.Draining && !s.detached:
+		// It may still be the grace of a recovered session that is due.
+		w.settle(s)
 	case s.finish == 0 || w.now < s.finish:
 	case s.engine.State() != session.Draining:
 		s.finish = 0
@@ -56,18 +63,30 @@ func (w *Worker) advanceEnd(s *Session) {
 	}
 }
 
+// noRoomPause is how long the RST of a session that is gone waits for a
+// transport without room, and noRoomTries how often.
+const (
+	noRoomPause = uint64(200 * time.Millisecond)
+	noRoomTries = 10
+)
+
 // repeatReset tells the client of a session that is gone once more, unless it
-// came back. Without room for it the next time has to do.
+// came back.
 func (w *Worker) repeatReset(s *Session) {
 	s.engine.Tick(w.now)
-	if w.byKey[s.key] != nil {
+	if s.lane == nil || w.byKey[s.key] != nil {
 		return
 	}
-	if buf := w.buffer(s.lane, &s.route); buf != nil {
-		if n := s.engine.Fill(buf, w.now); n > 0 {
-			s.lane.Commit(n)
-			w.sent++
+	buf := w.buffer(s.lane, &s.route)
+	if buf == nil {
+		if s.noRoom++; s.noRoom < noRoomTries {
+			w.wheel.Set(&s.timer, w.now+noRoomPause)
 		}
-		w.wheel.Set(&s.timer, s.engine.NextTimeout())
+		return
 	}
+	if n := s.engine.Fill(buf, w.now); n > 0 {
+		s.lane.Commit(n)
+		w.sent++
+	}
+	w.wheel.Set(&s.timer, s.engine.NextTimeout())
 }

@@ -253,3 +253,59 @@ func TestResetOfRecoveredIsRepeated(t *testing.T) {
 		t.Errorf("the client ended with %v", p.engine.Reason())
 	}
 }
+
+// A transport that has no room for good keeps no session from its timeouts, nor
+// the handler from what was acknowledged, nor the worker from sleeping.
+func TestStuckTransport(t *testing.T) {
+	handler, rec := recording()
+	w := newWorld(t, worldConfig{
+		link: simnet.Link{Delay: time.Millisecond}, handler: handler,
+		config: session.Config{IdleTimeout: 3 * time.Second},
+	})
+	p := w.dial(0)
+	w.until(time.Second, "opening", p.open)
+	id := (*rec).last.ID()
+	k := w.group.workers[0]
+	for _, s := range k.byKey {
+		if err := s.Send(session.ReliableOrdered, 0, 1, []byte("stuck")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.lanes[0].stuck = true
+	p.up = w.net.NewPipe(simnet.Link{Loss: 1}, func([]byte) {})
+	w.passBy(0, w.net.Now())
+	w.until(10*time.Second, "the idle timeout", func() bool { return (*rec).closed[id] != 0 })
+	if (*rec).closed[id] != wire.ReasonIdle || heldSlots(w) != 0 {
+		t.Errorf("closed %v, %d slots held", (*rec).closed[id], heldSlots(w))
+	}
+	w.run(time.Second)
+	if len(k.active) != 0 || p.engine.Over() {
+		t.Errorf("%d sessions are left, the client is %v", len(k.active), p.engine.State())
+	}
+	w.lanes[0].stuck = false
+	w.until(time.Second, "the client's end", p.engine.Over)
+	w.run(10 * time.Second)
+	if n := k.wheel.Len(); n != 0 {
+		t.Errorf("%d timers are left", n)
+	}
+}
+
+// A worker that cannot end a session in time says so: what is in memory is not
+// to be thrown away.
+func TestUnfinishedIsAFailure(t *testing.T) {
+	handler, _ := recording()
+	w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: handler})
+	p := w.dial(0)
+	w.until(time.Second, "opening", p.open)
+	k := w.group.workers[0]
+	k.leave(0)
+	for range 3 {
+		if k.finished() {
+			t.Fatal("finished with a session")
+		}
+	}
+	k.now = k.leaveBy + 2*uint64(time.Second)
+	if !k.finished() || k.failure == nil {
+		t.Errorf("failure %v", k.failure)
+	}
+}

@@ -175,7 +175,8 @@ func (w *Worker) leave(grace time.Duration) {
 }
 
 // finished reports whether a worker that leaves has nothing left to do. A
-// session that lingers only waits, and is not waited for.
+// session that lingers only waits, and is not waited for. Others that are left
+// when time is up are a failure: what they hold is for the next process.
 func (w *Worker) finished() bool {
 	if !w.leaving {
 		return false
@@ -185,7 +186,16 @@ func (w *Worker) finished() bool {
 			continue
 		}
 		if s.engine.State() != session.Lingering {
-			return w.now > w.leaveBy+uint64(time.Second)
+			if w.now <= w.leaveBy+uint64(time.Second) {
+				return false
+			}
+			if w.failure == nil {
+				w.failure = fmt.Errorf("session %d did not end in time", s.ID())
+			}
+			return true
+		}
+		if !s.told {
+			w.tellEnd(s)
 		}
 		w.remove(s)
 	}

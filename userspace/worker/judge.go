@@ -13,7 +13,7 @@ import (
 func (w *Worker) judge(lane transport.Batch, d *transport.Datagram) {
 	w.judged++
 	// The kernel spreads clients over sockets, so all packets of one come to
-	// this worker, whichever the cookie would choose. Its rings stand for one
+	// this worker, whichever the gate would choose. Its rings stand for one
 	// CPU.
 	r := w.opts.Gate.Datagram(d.Key, d.Payload, w.now, 0, w.reply[:])
 	switch r.Outcome.Verdict() {
@@ -78,10 +78,10 @@ func (w *Worker) screenReset(d *transport.Datagram, h wire.Header) bool {
 // acknowledges reports whether ack is one that the client can have sent: the
 // check of the gate.
 func (s *Session) acknowledges(ack uint32) bool {
-	known, _ := s.flow.Load()
-	if next := s.flow.SndNxt(); next-ack <= next-known.Ack {
+	known := s.flow.Ack()
+	if next := s.flow.SndNxt(); next-ack <= next-known {
 		return true
 	}
-	behind := known.Ack - ack
+	behind := known - ack
 	return behind != 0 && behind <= wire.ReceiveWindow
 }

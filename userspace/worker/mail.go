@@ -53,7 +53,8 @@ func (w *Worker) Mail(to int, letter []byte, must bool) {
 		panic(fmt.Sprintf("worker %d: letter of %d bytes to worker %d", w.opts.Index, len(letter), to))
 	}
 	box := w.post[to]
-	if len(box.waiting) > 0 && !must {
+	room := len(box.waiting) == 0 && box.full.Len() < box.full.Cap()
+	if !room && !must {
 		w.mailDropped++
 		return
 	}
@@ -62,13 +63,10 @@ func (w *Worker) Mail(to int, letter []byte, must bool) {
 		p = new(parcel)
 	}
 	p.size = copy(p.data[:], letter)
-	if len(box.waiting) == 0 && box.full.Push(p) {
+	// Only this worker pushes, so room does not go away.
+	if room && box.full.Push(p) {
 		box.pushed = true
 		w.mailSent++
-		return
-	}
-	if !must {
-		w.mailDropped++
 		return
 	}
 	w.mailWaited++

@@ -28,7 +28,7 @@ func (w *Worker) pass(now uint64) (busy bool) {
 	w.regions.TakeDirty(w.opts.Index, w.dirty)
 	w.wheel.Advance(now, w.fire)
 	w.tick()
-	n += len(w.active)
+	n += len(w.active) - w.left
 	w.transmit()
 	w.sendMail()
 	w.passes++
@@ -175,6 +175,10 @@ func (w *Worker) accept(lane transport.Batch, d *transport.Datagram) {
 			return
 		}
 	}
+	if d.Gated {
+		// Judged by the gate, and remembered for what comes around it.
+		s.replay.Accept(h.Sequence)
+	}
 	s.engine.Unreliable(h, body, w.now)
 	if s.engine.Over() {
 		w.activate(s)
@@ -287,6 +291,7 @@ func (w *Worker) transmit() {
 	}
 	clear(w.active[kept:])
 	w.active = w.active[:kept]
+	w.left = kept
 	if w.sent > w.flushed {
 		w.batchesOut++
 	}

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 	"unsafe"
@@ -63,10 +62,10 @@ func (p *poller) epollWait(timeout uint64) (int, error) {
 		if errno == 0 {
 			return int(n), nil
 		}
-		if !errors.Is(errno, unix.ENOSYS) {
+		if errno == unix.EINTR {
 			return 0, errno
 		}
-		p.coarse = true
+		p.coarse = true // an old kernel, or a filter that does not know the call
 	}
 	ms := (timeout + uint64(time.Millisecond) - 1) / uint64(time.Millisecond)
 	return unix.EpollWait(p.epoll, p.events[:], int(ms))

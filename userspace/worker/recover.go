@@ -43,6 +43,8 @@ func (w *Worker) takeOver() error {
 	var found []*Session
 	for i := range w.bySlot {
 		slot := w.first + uint32(i)
+		// Also where the clock was set back, no number is used again.
+		w.nextID = max(w.nextID, w.regions.Flow(slot).ID()/commit.MaxWorkers*commit.MaxWorkers+uint64(w.opts.Index))
 		if w.regions.Flow(slot).IsOpen() {
 			found = append(found, w.adopt(slot))
 		} else {
@@ -75,7 +77,9 @@ func (w *Worker) adopt(slot uint32) *Session {
 			ServerISN: info.ServerISN, SndNxt: info.SndNxt,
 		}, w.now),
 	}
-	w.nextID = max(w.nextID, info.ID/commit.MaxWorkers*commit.MaxWorkers+uint64(w.opts.Index))
+	if s.lane != nil && s.lane.Buffer(&s.route) == nil {
+		s.lane = nil // nothing is under way: its port or family is not served any more
+	}
 	w.add(s)
 	w.recovering++
 	w.tally.recovered++

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/commit"
 	"github.com/xrudp/xrudp/userspace/internal/simnet"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/wire"
@@ -167,6 +168,77 @@ func TestCrashTellsClients(t *testing.T) {
 			t.Errorf("%d messages came again", got)
 		}
 	})
+}
+
+// A recovered session whose client no transport reaches any more keeps nobody
+// else from being served.
+func TestUnreachableAfterCrash(t *testing.T) {
+	handler, rec := recording()
+	w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: handler})
+	p := w.dial(0)
+	w.until(time.Second, "opening", p.open)
+	id := (*rec).last.ID()
+	w.crash()
+	w.lanes[0].serves = func(key wire.Key) bool { return key != p.key }
+	w.start()
+	q := w.dial(0)
+	w.until(15*time.Millisecond, "opening beside it", q.open)
+	w.until(time.Second, "the end of the recovered session", func() bool { return (*rec).closed[id] == wire.ReasonRestarted })
+	if k := w.group.workers[0]; k.sessions != 1 || len(k.active) != 0 {
+		t.Errorf("%d sessions, %d to be attended to", k.sessions, len(k.active))
+	}
+}
+
+// What comes back within the pass that ends a recovered session's grace does not
+// cut short what the gate may still acknowledge.
+func TestEndOfGraceSettles(t *testing.T) {
+	handler, rec := recording()
+	w := newWorld(t, worldConfig{link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: true})
+	p := w.dial(0)
+	w.until(time.Second, "opening", p.open)
+	id := (*rec).last.ID()
+	state, _ := w.gates[0].Session(p.key)
+	// One packet waits for another, so that there is a grace.
+	body := wire.AppendMessage(nil, wire.Message{Type: 1, ID: 1, Payload: number(1)})
+	w.publish(id, 0, state.Window.Next+1, body)
+	w.crash()
+	w.start()
+	k := w.group.workers[0]
+	first := wire.AppendMessage(nil, wire.Message{Type: 1, Payload: number(0)})
+	k.opts.Sessions = lateCommit{k.opts.Sessions, func() {
+		w.net.At(w.net.Now()+2*ms, func() { w.publish(id, 0, state.Window.Next, first) })
+	}}
+	var s *Session
+	for _, s = range k.byKey {
+	}
+	w.net.At(s.finish, func() {
+		k.pass(s.finish - 1)
+		s.engine.Reset(wire.ReasonRestarted) // as by a HELLO
+		k.pass(s.finish)
+		w.passBy(0, w.net.Now())
+	})
+	w.run(3 * time.Second)
+	if got := (*rec).messages; len(got) != 2 || (*rec).closed[id] != wire.ReasonRestarted {
+		t.Errorf("messages %+v, closed %v", got, (*rec).closed)
+	}
+}
+
+// Numbers of sessions are not used again, also where the clock was set back.
+func TestIDsGoOn(t *testing.T) {
+	handler, rec := recording()
+	w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: handler})
+	p := w.dial(0)
+	w.until(time.Second, "opening", p.open)
+	const future = uint64(1) << 62
+	w.regions.Flow(63).Open(&commit.FlowInfo{ID: future}, 0)
+	w.regions.Flow(63).Free()
+	w.crash()
+	w.start()
+	q := w.dial(0)
+	w.until(time.Second, "opening anew", q.open)
+	if id := (*rec).last.ID(); id <= future {
+		t.Errorf("session %d after session %d", id, future)
+	}
 }
 
 // Crashes one after the other, also during recovery.

@@ -37,7 +37,8 @@ type Session struct {
 	told      bool // Handler.Close was called
 	gone      bool // removed from the worker
 
-	detached bool // the gate forgot it
+	detached bool  // the gate forgot it
+	noRoom   uint8 // times its RST found no room
 
 	// finish is when the next step to the session's end is due: the end of
 	// the grace of a recovered session, or of the settling of a draining one.
@@ -191,15 +192,17 @@ func (w *Worker) attend(s *Session) bool {
 	if s.engine.State() == session.Draining && !s.detached {
 		w.settle(s)
 	}
-	if s.lane != nil && !w.fill(s) {
-		return false
-	}
+	// What has no room to leave does not keep the rest from going on.
+	sent := s.lane == nil || w.fill(s)
 	over := s.engine.Over()
 	if over && !s.told {
 		w.tellEnd(s)
 	}
 	if over && s.engine.State() == session.Closed {
 		w.remove(s)
+		if !sent {
+			w.wheel.Set(&s.timer, w.now+noRoomPause)
+		}
 		return true
 	}
 	at := s.engine.NextTimeout()
@@ -208,7 +211,7 @@ func (w *Worker) attend(s *Session) bool {
 	}
 	w.wheel.Set(&s.timer, at)
 	w.setBlocked(s, s.engine.Queued() > 0)
-	return true
+	return sent
 }
 
 func (w *Worker) setBlocked(s *Session, blocked bool) {

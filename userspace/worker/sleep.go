@@ -72,7 +72,7 @@ func (w *Worker) run() error {
 			return w.failure
 		case w.finished():
 			w.publish()
-			return nil
+			return w.failure
 		case busy:
 			w.spin.since = 0
 		case w.opts.BusyPoll:

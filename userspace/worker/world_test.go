@@ -231,6 +231,8 @@ type memoryLane struct {
 	current wire.Key
 	buf     [wire.MaxDatagram]byte
 	limit   int // packets queued at most, 0: any number
+	stuck   bool
+	serves  func(wire.Key) bool // nil: everybody
 	free    [][]byte
 	seen    int // handed out by Receive, to be given back by Release
 }
@@ -252,7 +254,7 @@ func (l *memoryLane) Route(d *transport.Datagram, r *transport.Route) { r.Key = 
 func (l *memoryLane) Release() { l.seen = 0 }
 
 func (l *memoryLane) Buffer(r *transport.Route) []byte {
-	if l.limit > 0 && len(l.queued) >= l.limit {
+	if l.stuck || l.limit > 0 && len(l.queued) >= l.limit || l.serves != nil && !l.serves(r.Key) {
 		return nil
 	}
 	l.current = r.Key
