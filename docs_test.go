@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/xrudp/xrudp/cmd/xrudpd/config"
+	"github.com/xrudp/xrudp/userspace/metrics"
 )
 
 // settings returns the lines of the example configuration as key and value.
@@ -85,6 +86,12 @@ func TestEveryCounterIsDocumented(t *testing.T) {
 			t.Errorf("docs/operating.md has no row for %s", m[1])
 		}
 	}
+	var workers metrics.Snapshot
+	workers.Each(func(c metrics.Counter, _ uint64) {
+		if !documented[c.String()] {
+			t.Errorf("docs/operating.md has no row for %s", c)
+		}
+	})
 }
 
 func readFile(t *testing.T, path string) string {

@@ -18,7 +18,10 @@ const (
 	Datagrams                         // datagrams received, all lanes
 	Gated                             // of these, judged by the Go gate
 	GateDrops                         // of these, dropped by the Go gate
+	Ungated                           // came around the gate in the kernel, and refused
 	Strays                            // datagrams that belong to no session here
+	HellosMalformed                   // HELLO with options that make no sense
+	HellosSpent                       // late copy of a HELLO that opened a session
 	FlowUpdates                       // dirty bits handled
 	Transmitted                       // datagrams sent
 	BatchesIn                         // receives that brought something
@@ -48,7 +51,10 @@ var names = [counters]string{
 	Datagrams:          "datagrams",
 	Gated:              "gated",
 	GateDrops:          "gate_drops",
+	Ungated:            "ungated",
 	Strays:             "strays",
+	HellosMalformed:    "hellos_malformed",
+	HellosSpent:        "hellos_spent",
 	FlowUpdates:        "flow_updates",
 	Transmitted:        "transmitted",
 	BatchesIn:          "batches_in",

@@ -27,7 +27,7 @@ func (w *Worker) newID() uint64 {
 func (w *Worker) hello(lane transport.Batch, d *transport.Datagram, h wire.Header, body []byte) {
 	opts, err := wire.ParseHello(body)
 	if err != nil {
-		w.strays++
+		w.malformed++
 		return
 	}
 	clientISN := h.Sequence - 1
@@ -38,7 +38,7 @@ func (w *Worker) hello(lane transport.Batch, d *transport.Datagram, h wire.Heade
 		return
 	}
 	if w.spent.has(d.Key, clientISN, w.now) {
-		w.strays++
+		w.spentHellos++
 		return
 	}
 	if old != nil && !w.supersede(old) {

@@ -43,13 +43,14 @@ func (w *Worker) pass(now uint64) (busy bool) {
 // in memory of their own, since the metrics' cache lines are shared with
 // whoever reads them.
 type tally struct {
-	passes, sleeps, ticks                              uint64
-	commits, received, judged, dropped                 uint64
-	strays, flows, sent, batchesIn, batchesOut, unsent uint64
-	opened, refused, closed, superseded                uint64
-	recovered, messages                                uint64
-	mailSent, mailReceived                             uint64
-	mailWaited, mailDropped                            uint64
+	passes, sleeps, ticks                      uint64
+	commits, received, judged, dropped         uint64
+	ungated, strays, malformed, spentHellos    uint64
+	flows, sent, batchesIn, batchesOut, unsent uint64
+	opened, refused, closed, superseded        uint64
+	recovered, messages                        uint64
+	mailSent, mailReceived                     uint64
+	mailWaited, mailDropped                    uint64
 
 	flushed uint64 // of sent
 }
@@ -68,7 +69,10 @@ func (w *Worker) publish() {
 		{metrics.Datagrams, t.received},
 		{metrics.Gated, t.judged},
 		{metrics.GateDrops, t.dropped},
+		{metrics.Ungated, t.ungated},
 		{metrics.Strays, t.strays},
+		{metrics.HellosMalformed, t.malformed},
+		{metrics.HellosSpent, t.spentHellos},
 		{metrics.FlowUpdates, t.flows},
 		{metrics.Transmitted, t.sent},
 		{metrics.BatchesIn, t.batchesIn},
@@ -139,7 +143,7 @@ func (w *Worker) datagram(lane transport.Batch, d *transport.Datagram) {
 			w.accept(lane, d)
 			return
 		}
-		w.strays++
+		w.ungated++
 	default:
 		w.judge(lane, d)
 	}
