@@ -201,7 +201,6 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 		change        func(*config.Config)
 	}{
 		{"port_taken", "address already in use", func(c *config.Config) { c.Listen = ":7778" }},
-		{"huge_pages", "huge pages", func(c *config.Config) { c.Require = []string{config.RequireHugePages} }},
 		{"zero_copy", "zero", func(c *config.Config) { c.Require = []string{config.RequireZeroCopy} }},
 		{"cpu", "CPU 1023", func(c *config.Config) { c.CPUs = []int{1023} }},
 	}
