@@ -282,6 +282,9 @@ func TestAddressMeansSockets(t *testing.T) {
 
 // AF_XDP sockets reach as many queues as the program's map of them.
 func TestManyQueues(t *testing.T) {
+	if testing.Short() {
+		t.Skip("closing so many sockets takes seconds")
+	}
 	l := labtest.New(t, lab.Options{Queues: loader.MaxQueues + 2})
 	cfg := settings(t, config.ModeNative)
 	s, err := open(t, l, cfg)
