@@ -1,4 +1,4 @@
-package xrudp_test
+package docs_test
 
 import (
 	"os"
@@ -11,6 +11,14 @@ import (
 	"github.com/xrudp/xrudp/cmd/xrudpd/config"
 	"github.com/xrudp/xrudp/userspace/metrics"
 )
+
+// TestMain runs the tests in the top folder, where the paths begin.
+func TestMain(m *testing.M) {
+	if err := os.Chdir(".."); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // settings returns the lines of the example configuration as key and value.
 func settings(t *testing.T) map[string]string {

@@ -1,4 +1,4 @@
-package xrudp_test
+package docs_test
 
 import (
 	"io/fs"
