@@ -317,7 +317,6 @@ static __always_inline bool accept(struct session *s, struct flow *f,
 				   const struct packet *p, enum ack_kind kind)
 {
 	__u64 rtt = p->now / 1000 - p->echo - p->delay;
-	__u32 nxt = READ_ONCE(f->snd_nxt);
 	bool changed = false;
 
 	s->packets++;
@@ -326,7 +325,7 @@ static __always_inline bool accept(struct session *s, struct flow *f,
 	flow_begin(f);
 	f->last_seen = p->now;
 	/* Another CPU may have taken a newer one since kind was found. */
-	if (kind == ACK_FRESH && nxt - p->ack <= nxt - f->ack) {
+	if (kind == ACK_FRESH && ack_kind(f, p->ack) == ACK_FRESH) {
 		if (p->ack != f->ack) {
 			f->ack = p->ack;
 			f->sack_words = 0;

@@ -65,9 +65,11 @@ const listTries = 8
 // sync makes the map equal to the host's addresses.
 func (b *addressBook) sync() error {
 	var list []netlink.Addr
-	var err error = netlink.ErrDumpInterrupted // by a change of addresses
-	for try := 0; try < listTries && errors.Is(err, netlink.ErrDumpInterrupted); try++ {
-		list, err = b.handle.AddrList(nil, netlink.FAMILY_ALL)
+	var err error
+	for range listTries {
+		if list, err = b.handle.AddrList(nil, netlink.FAMILY_ALL); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)

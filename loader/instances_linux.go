@@ -63,8 +63,30 @@ func inspect(path string) (Instance, error) {
 // packet in it that was acknowledged and not handled. It returns ErrInUse
 // where one does, and nothing where there is no such instance.
 func Remove(root, instance string) error {
+	return whileIdle("remove", root, instance, pinFolder.remove)
+}
+
+// Suspend detaches the program of an instance that no process runs, and leaves
+// its maps to the next Open. It reports whether one was attached, and returns
+// ErrInUse where a process runs the instance.
+func Suspend(root, instance string) (detached bool, err error) {
+	err = whileIdle("suspend", root, instance, func(f pinFolder) error {
+		if _, err := os.Stat(f.path(pinLink)); errors.Is(err, os.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		detached = true
+		return f.detach()
+	})
+	return detached && err == nil, err
+}
+
+// whileIdle does something to an instance that no process runs, and that none
+// can begin to run meanwhile. It does nothing where there is no such instance.
+func whileIdle(what, root, instance string, do func(pinFolder) error) error {
 	if err := validInstance(instance); err != nil {
-		return fmt.Errorf("remove instance: %w", err)
+		return fmt.Errorf("%s instance: %w", what, err)
 	}
 	folder := pinFolder(filepath.Join(root, instance))
 	lock, err := lockFolder(string(folder))
@@ -73,37 +95,10 @@ func Remove(root, instance string) error {
 	}
 	if err == nil {
 		defer lock.Close()
-		err = folder.remove()
+		err = do(folder)
 	}
 	if err != nil {
-		return fmt.Errorf("remove instance %s: %w", instance, err)
+		return fmt.Errorf("%s instance %s: %w", what, instance, err)
 	}
 	return nil
-}
-
-// Suspend detaches the program of an instance that no process runs, and leaves
-// its maps to the next Open. It reports whether one was attached, and returns
-// ErrInUse where a process runs the instance.
-func Suspend(root, instance string) (detached bool, err error) {
-	if err := validInstance(instance); err != nil {
-		return false, fmt.Errorf("suspend instance: %w", err)
-	}
-	folder := pinFolder(filepath.Join(root, instance))
-	lock, err := lockFolder(string(folder))
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	if err == nil {
-		defer lock.Close()
-		if _, err = os.Stat(folder.path(pinLink)); errors.Is(err, os.ErrNotExist) {
-			return false, nil
-		}
-	}
-	if err == nil {
-		err = folder.detach()
-	}
-	if err != nil {
-		return false, fmt.Errorf("suspend instance %s: %w", instance, err)
-	}
-	return true, nil
 }

@@ -204,8 +204,8 @@ type Report struct {
 	Steps []Step `json:"steps,omitempty"`
 }
 
-// MaxQueues is MAX_QUEUES of headers/maps.h: how many receive queues can have AF_XDP sockets. What arrives on
-// others passes to the host's stack.
+// MaxQueues is MAX_QUEUES of headers/maps.h: how many receive queues can have
+// AF_XDP sockets. What arrives on others passes to the host's stack.
 const MaxQueues = 64
 
 // driverLoopback is Report.Driver of a loopback device.

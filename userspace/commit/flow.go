@@ -184,8 +184,8 @@ func (f *Flow) SndNxt() uint32 { return atomic.LoadUint32(&f.sndNxt) }
 // ID returns the id of the session that opened the flow last.
 func (f *Flow) ID() uint64 { return f.id }
 
-// Info returns what Open was given, with SndNxt and Delivered as they are now. Only the owning
-// worker calls it.
+// Info returns what Open was given, with SndNxt and Delivered as they are now.
+// Only the owning worker calls it.
 func (f *Flow) Info() FlowInfo {
 	return FlowInfo{
 		ID:        f.id,

@@ -224,7 +224,7 @@ func (g *Gate) reliable(p *packet, flow *commit.Flow, kind ackKind) Outcome {
 	case reliability.Fresh:
 	}
 	if fin {
-		if len(p.body) != wire.ReasonSize || p.body[0] == 0 {
+		if !wire.IsReason(p.body) {
 			return DropMessage
 		}
 	} else if _, err := wire.CheckMessages(p.body); err != nil {

@@ -245,7 +245,7 @@ func (s *Session) checkBody(h *wire.Header, body []byte, class reliability.Class
 	case class == reliability.Duplicate, len(body) == 0 && !fin:
 	case fin:
 		// Another reason than those that travel is for receive to judge.
-		if len(body) != wire.ReasonSize || body[0] == 0 {
+		if !wire.IsReason(body) {
 			return DropMessage, true
 		}
 	default:

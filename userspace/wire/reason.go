@@ -29,10 +29,14 @@ const ReasonSize = 1
 
 var errReason = errors.New("read reason: not one byte from 1 to 127")
 
+// IsReason reports whether body has the form of a reason, one that never
+// travels included: what the gate asks of a FIN.
+func IsReason(body []byte) bool { return len(body) == ReasonSize && body[0] != 0 }
+
 // ParseReason reads the body of RST, or of FIN behind its acknowledgement
 // block. Reasons without a name in this version are legal.
 func ParseReason(body []byte) (Reason, error) {
-	if len(body) != ReasonSize || body[0] == 0 || Reason(body[0]) >= ReasonLocal {
+	if !IsReason(body) || Reason(body[0]) >= ReasonLocal {
 		return 0, errReason
 	}
 	return Reason(body[0]), nil

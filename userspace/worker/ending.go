@@ -23,10 +23,13 @@ import (
 // before finishes in much less.
 const settleTime = uint64(20 * time.Millisecond)
 
-// settle begins the end of a draining session.
+// settle begins the end of a session if it has come to drain. It comes before
+// any other step, which may be due for the grace of a recovered session.
 func (w *Worker) settle(s *Session) {
-	w.detach(s)
-	s.finish = w.now + settleTime
+	if s.engine.State() == session.Draining && !s.detached {
+		w.detach(s)
+		s.finish = w.now + settleTime
+	}
 }
 
 // detach makes the gate forget a session, unless the client has another by now:
@@ -46,10 +49,8 @@ func (w *Worker) detach(s *Session) {
 
 // advanceEnd takes the step that is due, if one is.
 func (w *Worker) advanceEnd(s *Session) {
+	w.settle(s)
 	switch {
-	case s.engine.State() == session.Draining && !s.detached:
-		// It may still be the grace of a recovered session that is due.
-		w.settle(s)
 	case s.finish == 0 || w.now < s.finish:
 	case s.engine.State() != session.Draining:
 		s.finish = 0

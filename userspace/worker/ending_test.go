@@ -49,8 +49,7 @@ func TestEndDeliversBeyondGap(t *testing.T) {
 					link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: kernel,
 					config: session.Config{IdleTimeout: 3 * time.Second},
 				})
-				p := w.dial(0)
-				w.until(time.Second, "opening", p.open)
+				p := w.opened(0)
 				s := (*rec).last
 				gap := p.engine.SndNxt()
 				p.lose = func(h wire.Header) bool { return h.Flags&wire.FlagPSH != 0 && h.Sequence == gap }
@@ -113,8 +112,7 @@ func TestEndTakesLateCommits(t *testing.T) {
 				link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: true,
 				config: session.Config{IdleTimeout: 3 * time.Second},
 			})
-			p := w.dial(0)
-			w.until(time.Second, "opening", p.open)
+			p := w.opened(0)
 			s := (*rec).last
 			state, _ := w.gates[0].Session(p.key)
 			k := w.group.workers[0]
@@ -144,8 +142,7 @@ func TestEndWaitsForRings(t *testing.T) {
 	handler, rec := recording()
 	w := newWorld(t, worldConfig{workers: 2, link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: true})
 	// The last handler made is that of worker 1.
-	p := w.dial(1)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(1)
 	s := (*rec).last
 	k := s.worker
 	if k != (*rec).worker {
@@ -194,8 +191,7 @@ func TestResetIsRepeated(t *testing.T) {
 			bothGates(t, func(t *testing.T, kernel bool) {
 				handler, rec := recording()
 				w := newWorld(t, worldConfig{link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: kernel})
-				p := w.dial(0)
-				w.until(time.Second, "opening", p.open)
+				p := w.opened(0)
 				s := (*rec).last
 				before := s.Stats().PacketsOut
 				p.down.Link.Loss = 1
@@ -222,8 +218,7 @@ func TestResetIsRepeated(t *testing.T) {
 func TestResetIsNotRepeatedToWhoCameBack(t *testing.T) {
 	handler, rec := recording()
 	w := newWorld(t, worldConfig{link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(0)
 	s := (*rec).last
 	before := s.Stats().PacketsOut
 	w.group.workers[0].Do(func() { s.Abort(wire.ReasonKicked) })
@@ -241,8 +236,7 @@ func TestResetIsNotRepeatedToWhoCameBack(t *testing.T) {
 func TestResetOfRecoveredIsRepeated(t *testing.T) {
 	handler, _ := recording()
 	w := newWorld(t, worldConfig{link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: true})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(0)
 	w.crash()
 	p.down.Link.Loss = 1
 	w.start()
@@ -262,8 +256,7 @@ func TestStuckTransport(t *testing.T) {
 		link: simnet.Link{Delay: time.Millisecond}, handler: handler,
 		config: session.Config{IdleTimeout: 3 * time.Second},
 	})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(0)
 	id := (*rec).last.ID()
 	k := w.group.workers[0]
 	for _, s := range k.byKey {
@@ -295,8 +288,7 @@ func TestStuckTransport(t *testing.T) {
 func TestUnfinishedIsAFailure(t *testing.T) {
 	handler, _ := recording()
 	w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: handler})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	w.opened(0)
 	k := w.group.workers[0]
 	k.leave(0)
 	for range 3 {

@@ -175,8 +175,7 @@ func TestQuietRoomHardlyTicks(t *testing.T) {
 		k.publish()
 		return k.Metrics().Get(metrics.Ticks) - before
 	}
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	w.opened(0)
 	if got := ticks(10 * time.Second); got != 0 {
 		t.Errorf("%d ticks for a client in no room", got)
 	}

@@ -16,8 +16,7 @@ import (
 func TestScreen(t *testing.T) {
 	handler, rec := recording()
 	w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: handler, kernel: true})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(0)
 	k := w.group.workers[0]
 	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: 1, K1: 2}, {K0: 3, K1: 4}}}
 	k.opts.CookieHolds = func(cookie uint64, key *wire.Key, isn uint32) bool { return keys.Check(cookie, key, isn) }
@@ -100,8 +99,7 @@ func TestServingByFallback(t *testing.T) {
 		}
 	}
 	w.passedTo = fallback
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(0)
 	for _, mode := range []session.Mode{session.Unreliable, session.ReliableOrdered} {
 		if err := p.send(mode, 0, 1, number(1)); err != nil {
 			t.Fatal(err)

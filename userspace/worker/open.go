@@ -14,7 +14,12 @@ import (
 // firstID is where a process begins to number sessions: the time in
 // nanoseconds, which no former process has got to.
 func firstID(worker int) uint64 {
-	return uint64(time.Now().UnixNano())/commit.MaxWorkers*commit.MaxWorkers + uint64(worker)
+	return ownID(uint64(time.Now().UnixNano()), worker)
+}
+
+// ownID is the worker's own number next to n, of those that it counts in.
+func ownID(n uint64, worker int) uint64 {
+	return n/commit.MaxWorkers*commit.MaxWorkers + uint64(worker)
 }
 
 // newID numbers a session. Workers count in steps, each in numbers of its own.

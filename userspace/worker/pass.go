@@ -21,6 +21,7 @@ const choreEvery = uint64(100 * time.Millisecond)
 // there was anything.
 func (w *Worker) pass(now uint64) (busy bool) {
 	w.now = now
+	waiting := len(w.active) // since the last pass, for room in a transport
 	w.call()
 	n := w.receive()
 	n += w.readMail()
@@ -28,7 +29,7 @@ func (w *Worker) pass(now uint64) (busy bool) {
 	w.regions.TakeDirty(w.opts.Index, w.dirty)
 	w.wheel.Advance(now, w.fire)
 	w.tick()
-	n += len(w.active) - w.left
+	n += len(w.active) - waiting
 	w.transmit()
 	w.sendMail()
 	w.passes++
@@ -295,7 +296,6 @@ func (w *Worker) transmit() {
 	}
 	clear(w.active[kept:])
 	w.active = w.active[:kept]
-	w.left = kept
 	if w.sent > w.flushed {
 		w.batchesOut++
 	}

@@ -44,7 +44,7 @@ func (w *Worker) takeOver() error {
 	for i := range w.bySlot {
 		slot := w.first + uint32(i)
 		// Also where the clock was set back, no number is used again.
-		w.nextID = max(w.nextID, w.regions.Flow(slot).ID()/commit.MaxWorkers*commit.MaxWorkers+uint64(w.opts.Index))
+		w.nextID = max(w.nextID, ownID(w.regions.Flow(slot).ID(), w.opts.Index))
 		if w.regions.Flow(slot).IsOpen() {
 			found = append(found, w.adopt(slot))
 		} else {

@@ -148,8 +148,7 @@ func TestCrashTellsClients(t *testing.T) {
 	bothGates(t, func(t *testing.T, kernel bool) {
 		handler, rec := recording()
 		w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: handler, kernel: kernel})
-		p := w.dial(0)
-		w.until(time.Second, "opening", p.open)
+		p := w.opened(0)
 		const total = 3 * wire.ReceiveWindow
 		sent := uint32(0)
 		w.until(time.Minute, "messages", func() bool {
@@ -175,8 +174,7 @@ func TestCrashTellsClients(t *testing.T) {
 func TestUnreachableAfterCrash(t *testing.T) {
 	handler, rec := recording()
 	w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: handler})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(0)
 	id := (*rec).last.ID()
 	w.crash()
 	w.lanes[0].serves = func(key wire.Key) bool { return key != p.key }
@@ -194,8 +192,7 @@ func TestUnreachableAfterCrash(t *testing.T) {
 func TestEndOfGraceSettles(t *testing.T) {
 	handler, rec := recording()
 	w := newWorld(t, worldConfig{link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: true})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(0)
 	id := (*rec).last.ID()
 	state, _ := w.gates[0].Session(p.key)
 	// One packet waits for another, so that there is a grace.
@@ -204,10 +201,7 @@ func TestEndOfGraceSettles(t *testing.T) {
 	w.crash()
 	w.start()
 	k := w.group.workers[0]
-	first := wire.AppendMessage(nil, wire.Message{Type: 1, Payload: number(0)})
-	k.opts.Sessions = lateCommit{k.opts.Sessions, func() {
-		w.net.At(w.net.Now()+2*ms, func() { w.publish(id, 0, state.Window.Next, first) })
-	}}
+	w.publishLate(k, id, state.Window.Next, 0)
 	var s *Session
 	for _, s = range k.byKey {
 	}
@@ -227,8 +221,7 @@ func TestEndOfGraceSettles(t *testing.T) {
 func TestIDsGoOn(t *testing.T) {
 	handler, rec := recording()
 	w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: handler})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	w.opened(0)
 	const future = uint64(1) << 62
 	w.regions.Flow(63).Open(&commit.FlowInfo{ID: future}, 0)
 	w.regions.Flow(63).Free()
@@ -311,8 +304,7 @@ func TestCrashDuringRecovery(t *testing.T) {
 func TestReconnectDuringRecovery(t *testing.T) {
 	handler, rec := recording()
 	w := newWorld(t, worldConfig{link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: true})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(0)
 	old := (*rec).last.ID()
 	w.stalled = true
 	for n := range uint32(3) {
@@ -361,20 +353,24 @@ func (w *world) publish(id uint64, flow, sequence uint32, body []byte) {
 	ring.Publish()
 }
 
+// publishLate commits message n soon after the gate was told to forget its
+// session.
+func (w *world) publishLate(k *Worker, id uint64, sequence, n uint32) {
+	body := wire.AppendMessage(nil, wire.Message{Type: 1, Payload: number(n)})
+	k.opts.Sessions = lateCommit{k.opts.Sessions, func() {
+		w.net.At(w.net.Now()+2*ms, func() { w.publish(id, 0, sequence, body) })
+	}}
+}
+
 func TestRecoveryTakesLateCommits(t *testing.T) {
 	handler, rec := recording()
 	w := newWorld(t, worldConfig{link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: true})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(0)
 	id := (*rec).last.ID()
 	state, _ := w.gates[0].Session(p.key)
 	w.crash()
 	w.start()
-	k := w.group.workers[0]
-	body := wire.AppendMessage(nil, wire.Message{Type: 1, Payload: number(42)})
-	k.opts.Sessions = lateCommit{k.opts.Sessions, func() {
-		w.net.At(w.net.Now()+2*ms, func() { w.publish(id, 0, state.Window.Next, body) })
-	}}
+	w.publishLate(w.group.workers[0], id, state.Window.Next, 42)
 	w.run(time.Second)
 	if got := (*rec).messages; len(got) != 1 || got[0].number != 42 {
 		t.Errorf("messages %+v", got)
@@ -388,8 +384,7 @@ func TestRecoveryTakesLateCommits(t *testing.T) {
 func TestRecoveryIsPrompt(t *testing.T) {
 	handler, rec := recording()
 	w := newWorld(t, worldConfig{link: simnet.Link{Delay: 5 * time.Millisecond}, handler: handler, kernel: true})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(0)
 	w.stalled = true
 	if err := p.send(session.ReliableOrdered, 0, 1, number(1)); err != nil {
 		t.Fatal(err)

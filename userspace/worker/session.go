@@ -189,9 +189,7 @@ func (w *Worker) readFlow(s *Session) {
 // attend does for an active session what a pass owes it, and reports whether
 // it is done with: false when a transport has no room.
 func (w *Worker) attend(s *Session) bool {
-	if s.engine.State() == session.Draining && !s.detached {
-		w.settle(s)
-	}
+	w.settle(s)
 	// What has no room to leave does not keep the rest from going on.
 	sent := s.lane == nil || w.fill(s)
 	over := s.engine.Over()

@@ -200,7 +200,6 @@ type Worker struct {
 
 	lanes     []transport.Batch
 	full      transport.Batch // has no room for the rest of the pass
-	left      int             // of active, sessions that found no room
 	datagrams []transport.Datagram
 	route     transport.Route // of the datagram at hand
 	reply     [gate.MaxReply]byte

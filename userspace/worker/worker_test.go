@@ -35,8 +35,7 @@ func TestHandshakeAndEcho(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		p := w.dial(0)
-		w.until(time.Second, "opening", p.open)
+		p := w.opened(0)
 		modes := []session.Mode{session.Unreliable, session.UnreliableSequenced, session.ReliableOrdered, session.ReliableUnordered}
 		for _, mode := range modes {
 			if err := p.send(mode, 3, 7, number(uint32(mode))); err != nil {
@@ -175,8 +174,7 @@ func TestCloseByServer(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			handler, rec := recording()
 			w := newWorld(t, worldConfig{link: simnet.Link{Delay: 10 * time.Millisecond}, handler: handler})
-			p := w.dial(0)
-			w.until(time.Second, "opening", p.open)
+			p := w.opened(0)
 			s := (*rec).last
 			w.group.workers[0].Do(func() {
 				if err := s.Send(session.ReliableOrdered, 0, 1, number(1)); err != nil {
@@ -207,8 +205,7 @@ func TestResetByClient(t *testing.T) {
 	bothGates(t, func(t *testing.T, kernel bool) {
 		handler, rec := recording()
 		w := newWorld(t, worldConfig{link: simnet.Link{Delay: 10 * time.Millisecond}, handler: handler, kernel: kernel})
-		p := w.dial(0)
-		w.until(time.Second, "opening", p.open)
+		p := w.opened(0)
 		// Data and RST in one burst: what was acknowledged is delivered.
 		if err := p.send(session.ReliableOrdered, 0, 1, number(1)); err != nil {
 			t.Fatal(err)
@@ -225,8 +222,7 @@ func TestResetByClient(t *testing.T) {
 func TestIdleClientIsDropped(t *testing.T) {
 	handler, rec := recording()
 	w := newWorld(t, worldConfig{link: simnet.Link{Delay: 10 * time.Millisecond}, handler: handler, config: session.Config{IdleTimeout: 3 * time.Second}})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(0)
 	id := (*rec).last.ID()
 	w.run(10 * time.Second)
 	if len((*rec).closed) != 0 {
@@ -275,8 +271,7 @@ func TestClientStartsAnew(t *testing.T) {
 	bothGates(t, func(t *testing.T, kernel bool) {
 		handler, rec := recording()
 		w := newWorld(t, worldConfig{link: simnet.Link{Delay: 10 * time.Millisecond}, handler: handler, kernel: kernel})
-		p := w.dial(0)
-		w.until(time.Second, "opening", p.open)
+		p := w.opened(0)
 		old := (*rec).last.ID()
 		if err := p.send(session.ReliableOrdered, 0, 1, number(1)); err != nil {
 			t.Fatal(err)
@@ -305,8 +300,7 @@ func TestClientStartsAnew(t *testing.T) {
 func TestClientStartsAnewWhileWorkerStandsStill(t *testing.T) {
 	handler, rec := recording()
 	w := newWorld(t, worldConfig{link: simnet.Link{Delay: 10 * time.Millisecond}, handler: handler, kernel: true})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(0)
 	w.stalled = true
 	for n := range uint32(5) {
 		if err := p.send(session.ReliableOrdered, 0, 1, number(n)); err != nil {
@@ -329,8 +323,7 @@ func TestRepeatedHello(t *testing.T) {
 		handler, rec := recording()
 		link := simnet.Link{Delay: 10 * time.Millisecond, Duplicate: 1}
 		w := newWorld(t, worldConfig{link: link, handler: handler, kernel: kernel})
-		p := w.dial(0)
-		w.until(time.Second, "opening", p.open)
+		w.opened(0)
 		w.run(time.Second)
 		if len((*rec).opened) != 1 || len((*rec).closed) != 0 {
 			t.Errorf("%d opened, %d closed", len((*rec).opened), len((*rec).closed))
@@ -349,8 +342,7 @@ func TestTickOnlyWithSessions(t *testing.T) {
 	if at := w.group.workers[0].nextDeadline(); at <= w.net.Now()+1000*ms {
 		t.Errorf("an idle worker wants to wake up in %v", time.Duration(at-w.net.Now()))
 	}
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	w.opened(0)
 	before := (*rec).ticks
 	w.run(2 * time.Second)
 	if got := (*rec).ticks - before; got < 118 || got > 122 {
@@ -470,8 +462,7 @@ func TestLeave(t *testing.T) {
 func TestLeaveAtOnce(t *testing.T) {
 	handler, rec := recording()
 	w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: handler, kernel: true})
-	p := w.dial(0)
-	w.until(time.Second, "opening", p.open)
+	p := w.opened(0)
 	w.stalled = true
 	for n := range uint32(5) {
 		if err := p.send(session.ReliableOrdered, 0, 1, number(n)); err != nil {

@@ -315,6 +315,14 @@ func (w *world) dial(worker int) *peer {
 	return p
 }
 
+// opened adds a client and waits until its session is open.
+func (w *world) opened(worker int) *peer {
+	w.t.Helper()
+	p := w.dial(worker)
+	w.until(time.Second, "opening", p.open)
+	return p
+}
+
 // connect starts a new session from the client's port.
 func (p *peer) connect() {
 	cfg := session.Config{Message: func(_ *session.Session, m session.Message) {

@@ -343,7 +343,7 @@ func (c *Config) together(addr netip.AddrPort) (wrong []error) {
 	if len(c.CPUs) > 0 && c.Workers > len(c.CPUs) {
 		wrong = append(wrong, fmt.Errorf("cpus has %d entries, but workers is %d; name a CPU for each worker", len(c.CPUs), c.Workers))
 	}
-	if xdp && addr.Addr().IsValid() && !addr.Addr().IsUnspecified() {
+	if xdp && OneAddress(addr) {
 		wrong = append(wrong, fmt.Errorf("listen is %q, but mode is %q, which serves every address of the interface; write %q",
 			c.Listen, c.Mode, fmt.Sprintf(":%d", addr.Port())))
 	}
@@ -376,6 +376,12 @@ func (c *Config) Address() (netip.AddrPort, error) {
 		return netip.AddrPort{}, fmt.Errorf("parse address of %q: %w", c.Listen, err)
 	}
 	return netip.AddrPortFrom(addr, uint16(port)), nil
+}
+
+// OneAddress reports whether what Address returned is to be served on one
+// address only.
+func OneAddress(addr netip.AddrPort) bool {
+	return addr.Addr().IsValid() && !addr.Addr().IsUnspecified()
 }
 
 // Level is LogLevel for zerolog.

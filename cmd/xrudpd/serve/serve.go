@@ -121,7 +121,7 @@ func (s *Server) engine() ([]worker.Options, error) {
 	case s.cfg.Interface == "":
 		s.report.reason("no interface named for XDP")
 		return s.openUDP()
-	case s.addr.Addr().IsValid() && !s.addr.Addr().IsUnspecified():
+	case config.OneAddress(s.addr):
 		s.report.reason("listen names an address, and XDP serves every address of the interface")
 		return s.openUDP()
 	}

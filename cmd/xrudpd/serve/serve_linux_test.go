@@ -59,17 +59,25 @@ func open(t testing.TB, l *lab.Lab, cfg config.Config) (s *Server, err error) {
 	return s, err
 }
 
+// serve opens and starts a server that has to.
+func serve(t testing.TB, l *lab.Lab, cfg config.Config) *Server {
+	t.Helper()
+	s, err := open(t, l, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	return s
+}
+
 // play connects from the client's side and has every kind of message echoed.
 func play(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	playFrom(t, l.Client, l.Server.IPv4)
 }
 
-func playFrom(t *testing.T, from lab.End, server netip.Addr) {
+func dial(ctx context.Context, t *testing.T, from lab.End, server netip.Addr) (conn *client.Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	var conn *client.Conn
 	err := from.Do(func() (err error) {
 		conn, err = client.Dial(ctx, netip.AddrPortFrom(server, 7777).String(), client.Options{})
 		return err
@@ -77,6 +85,14 @@ func playFrom(t *testing.T, from lab.End, server netip.Addr) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return conn
+}
+
+func playFrom(t *testing.T, from lab.End, server netip.Addr) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn := dial(ctx, t, from, server)
 	defer conn.Close()
 	for _, mode := range []client.Mode{client.ReliableOrdered, client.Unreliable} {
 		if err := conn.Send(mode, 0, game.TypeEcho, []byte("ping")); err != nil {
@@ -167,11 +183,7 @@ func TestXDPWithoutAFXDP(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := settings(t, config.ModeAuto)
-	s, err := open(t, l, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
+	s := serve(t, l, cfg)
 	play(t, l)
 	now := status(t, s)
 	if r := s.Report(); r.Mode != "native" || r.AFXDP != "none" || len(r.Reasons) == 0 {
@@ -235,11 +247,7 @@ func TestUDPAfterXDP(t *testing.T) {
 	l := labtest.New(t, lab.Options{})
 	cfg := settings(t, config.ModeNative)
 	cfg.Keep = true
-	s, err := open(t, l, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
+	s := serve(t, l, cfg)
 	over := cfg
 	over.Mode, over.Keep, over.Listen = config.ModeUDP, false, ":7779"
 	if _, err := open(t, l, over); err == nil || !strings.Contains(err.Error(), "runs already") {
@@ -248,13 +256,10 @@ func TestUDPAfterXDP(t *testing.T) {
 	finish(t, s)
 
 	over.Listen = cfg.Listen
-	if s, err = open(t, l, over); err != nil {
-		t.Fatal(err)
-	}
+	s = serve(t, l, over)
 	if w := s.Report().Warnings; len(w) != 1 || !strings.Contains(w[0], "detached") {
 		t.Errorf("warnings %q", w)
 	}
-	s.Start()
 	play(t, l)
 	finish(t, s)
 	if _, err := os.Stat(filepath.Join(loader.DefaultPinRoot, cfg.Instance, "commit_slots")); err != nil {
@@ -267,11 +272,7 @@ func TestAddressMeansSockets(t *testing.T) {
 	l := labtest.New(t, lab.Options{})
 	cfg := settings(t, config.ModeAuto)
 	cfg.Listen = netip.AddrPortFrom(l.Server.IPv4, 7777).String()
-	s, err := open(t, l, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
+	s := serve(t, l, cfg)
 	play(t, l)
 	if r := s.Report(); r.Mode != "udp" || len(r.Reasons) != 1 || !strings.Contains(r.Reasons[0], "address") {
 		t.Errorf("got %+v", r)
@@ -286,11 +287,7 @@ func TestManyQueues(t *testing.T) {
 	}
 	l := labtest.New(t, lab.Options{Queues: loader.MaxQueues + 2})
 	cfg := settings(t, config.ModeNative)
-	s, err := open(t, l, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
+	s := serve(t, l, cfg)
 	play(t, l)
 	if r := s.Report(); r.AFXDP != "copy" || !slices.ContainsFunc(r.Warnings, func(w string) bool {
 		return strings.Contains(w, "64 of 66 receive queues")
@@ -310,11 +307,7 @@ func TestLoopback(t *testing.T) {
 	l := labtest.New(t, lab.Options{})
 	cfg := settings(t, config.ModeXDP)
 	cfg.Interface = "lo"
-	s, err := open(t, l, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
+	s := serve(t, l, cfg)
 	playFrom(t, l.Server, netip.MustParseAddr("127.0.0.1"))
 	playFrom(t, l.Server, netip.IPv6Loopback())
 	now := status(t, s)
@@ -334,11 +327,7 @@ func TestLoopback(t *testing.T) {
 func TestFailureKeepsWhatWasAcknowledged(t *testing.T) {
 	l := labtest.New(t, lab.Options{})
 	cfg := settings(t, config.ModeNative)
-	s, err := open(t, l, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
+	s := serve(t, l, cfg)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	_ = s.group.Each(ctx, func(*worker.Worker) { panic("boom") })
@@ -356,13 +345,10 @@ func TestFailureKeepsWhatWasAcknowledged(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(folder, "commit_slots")); err != nil {
 		t.Errorf("the maps are gone: %v", err)
 	}
-	if s, err = open(t, l, cfg); err != nil {
-		t.Fatal(err)
-	}
+	s = serve(t, l, cfg)
 	if !s.Report().Reused {
 		t.Error("the next server begins anew")
 	}
-	s.Start()
 	play(t, l)
 	finish(t, s)
 }
@@ -384,11 +370,7 @@ func TestIdleServerSleeps(t *testing.T) {
 	for _, mode := range []string{config.ModeNative, config.ModeUDP} {
 		t.Run(mode, func(t *testing.T) {
 			l := labtest.New(t, lab.Options{})
-			s, err := open(t, l, settings(t, mode))
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.Start()
+			s := serve(t, l, settings(t, mode))
 			defer finish(t, s)
 			count := func(what string) {
 				t.Helper()
@@ -404,15 +386,7 @@ func TestIdleServerSleeps(t *testing.T) {
 			count("without sessions")
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
-			var conn *client.Conn
-			err = l.Client.Do(func() (err error) {
-				conn, err = client.Dial(ctx, fmt.Sprintf("%v:7777", l.Server.IPv4), client.Options{})
-				return err
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
+			defer dial(ctx, t, l.Client, l.Server.IPv4).Close()
 			count("with an idle session")
 		})
 	}
@@ -434,11 +408,7 @@ func BenchmarkIdleServer(b *testing.B) {
 	for _, mode := range []string{config.ModeNative, config.ModeUDP} {
 		b.Run(mode, func(b *testing.B) {
 			l := labtest.New(b, lab.Options{})
-			s, err := open(b, l, settings(b, mode))
-			if err != nil {
-				b.Fatal(err)
-			}
-			s.Start()
+			s := serve(b, l, settings(b, mode))
 			defer finish(b, s)
 			began := cpuTime(b)
 			for b.Loop() {

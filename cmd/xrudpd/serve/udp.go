@@ -62,7 +62,7 @@ func (s *Server) suspendXDP() error {
 	detached, err := loader.Suspend(loader.DefaultPinRoot, s.cfg.Instance)
 	switch {
 	case errors.Is(err, loader.ErrInUse):
-		return fmt.Errorf("instance %q runs already: %w", s.cfg.Instance, err)
+		return s.runsAlready(err)
 	case errors.Is(err, fs.ErrPermission):
 		return nil // an instance of another user's
 	case err != nil:
@@ -73,6 +73,10 @@ func (s *Server) suspendXDP() error {
 			filepath.Join(loader.DefaultPinRoot, s.cfg.Instance))
 	}
 	return nil
+}
+
+func (s *Server) runsAlready(err error) error {
+	return fmt.Errorf("instance %q runs already: %w", s.cfg.Instance, err)
 }
 
 func lastOf(reasons []string) string {
@@ -96,7 +100,7 @@ func (s *Server) openState() (*commit.Regions, error) {
 	var other *commit.MismatchError
 	switch {
 	case errors.Is(err, commit.ErrLocked):
-		return nil, fmt.Errorf("instance %q runs already: %w", s.cfg.Instance, err)
+		return nil, s.runsAlready(err)
 	case errors.As(err, &other):
 		return nil, fmt.Errorf("%w; stop the version that made it cleanly, or remove the file to give up what is in it", err)
 	}

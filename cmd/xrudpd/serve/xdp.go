@@ -22,6 +22,7 @@ func (s *Server) requires(what string) bool { return slices.Contains(s.cfg.Requi
 // The order is that of the drivers: frames, program, sockets.
 func (s *Server) openXDP() ([]worker.Options, error) {
 	listen := transport.UDPOptions{Ports: []uint16{s.addr.Port()}, Device: s.cfg.Interface}
+	// ListenUDP asks too, but only when something is attached.
 	if err := transport.ProbeUDP(listen); err != nil {
 		return nil, err
 	}
@@ -119,14 +120,7 @@ func (s *Server) openXSK(report *loader.Report, workers int) ([]*xsk.Port, error
 		s.report.warn("AF_XDP on the first %d of %d receive queues only; the others pass through the host's stack", loader.MaxQueues, report.Queues)
 		o.Queues = loader.MaxQueues
 	}
-	var device *xsk.Device
-	var ports []*xsk.Port
-	var err error
-	if why := loader.NoXSK(report.Driver); why != "" {
-		err = errors.New(why)
-	} else if device, err = xsk.New(o); err == nil {
-		ports, err = device.Bind(s.xdp)
-	}
+	device, ports, err := s.bindXSK(o, report.Driver)
 	if err != nil {
 		if s.requires(config.RequireXSK) || s.requires(config.RequireZeroCopy) || s.requires(config.RequireHugePages) {
 			return nil, err
@@ -147,6 +141,18 @@ func (s *Server) openXSK(report *loader.Report, workers int) ([]*xsk.Port, error
 	}
 	s.report.Warnings = append(s.report.Warnings, got.Warnings...)
 	return ports, nil
+}
+
+func (s *Server) bindXSK(o xsk.Options, driver string) (*xsk.Device, []*xsk.Port, error) {
+	if why := loader.NoXSK(driver); why != "" {
+		return nil, nil, errors.New(why)
+	}
+	device, err := xsk.New(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	ports, err := device.Bind(s.xdp)
+	return device, ports, err
 }
 
 // releaseXDP detaches the program. After a failure the maps stay, and what was
