@@ -140,6 +140,8 @@ __noinline int syn_options(struct xdp_md *ctx, __u32 off, __u32 len)
 		}
 		if (last == OPT_MTU && o[1] != OPT_MTU_LEN)
 			return SYN_MALFORMED;
+		if (last == OPT_CONTROL && o[1] != OPT_CONTROL_LEN)
+			return SYN_MALFORMED;
 		at += 2 + o[1];
 		if (at > len)
 			return SYN_MALFORMED;

@@ -30,13 +30,15 @@
 #define SYN_MIN_LEN  64
 
 /* Options of SYN, SYN|ACK and HELLO: kind u8, length u8 of the value, value. */
-#define OPT_PAD	       0 /* ends the list; nobody reads what follows */
-#define OPT_COOKIE     1 /* 8 bytes */
-#define OPT_SACK       2 /* 0 bytes */
-#define OPT_MTU	       3 /* u16, largest UDP payload the sender accepts */
-#define OPT_COOKIE_LEN 8
-#define OPT_MTU_LEN    2
-#define OPT_MAX	       8 /* options in one list, the pad excluded */
+#define OPT_PAD		0 /* ends the list; nobody reads what follows */
+#define OPT_COOKIE	1 /* 8 bytes */
+#define OPT_SACK	2 /* 0 bytes */
+#define OPT_MTU		3 /* u16, largest UDP payload the sender accepts */
+#define OPT_CONTROL	4 /* u32, bytes of unfinished large messages held */
+#define OPT_COOKIE_LEN	8
+#define OPT_MTU_LEN	2
+#define OPT_CONTROL_LEN 4
+#define OPT_MAX		8 /* options in one list, the pad excluded */
 
 /* SYN|ACK: header, COOKIE, SACK where asked for, MTU. */
 #define SYNACK_MAX_LEN (HDR_LEN + 2 + OPT_COOKIE_LEN + 2 + 2 + OPT_MTU_LEN)

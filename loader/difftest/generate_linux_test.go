@@ -486,6 +486,8 @@ func (g *generator) syn(p *peer) []byte {
 			n = 0
 		case kind == wire.OptionMTU && !d.one(10):
 			n = 2
+		case kind == wire.OptionControl && !d.one(10):
+			n = 4
 		}
 		b = append(append(b, kind, byte(n)), make([]byte, n)...)
 		d.fill(b[len(b)-n:])

@@ -13,7 +13,7 @@ import struct
 
 FLAGS = {"SYN": 0x01, "ACK": 0x02, "FIN": 0x04, "RST": 0x08,
          "PSH": 0x10, "URG": 0x20, "ECE": 0x40, "CWR": 0x80}
-PAD, COOKIE, SACK, MTU = 0, 1, 2, 3
+PAD, COOKIE, SACK, MTU, CONTROL = 0, 1, 2, 3, 4
 HELLO = 0xF0
 WINDOW = 1024
 M32 = 0xFFFFFFFF
@@ -60,7 +60,7 @@ def option(kind, value=b""):
     return bytes([kind, len(value)]) + value
 
 
-def options(cookie=None, sack=False, mtu=None):
+def options(cookie=None, sack=False, mtu=None, control=None):
     out = b""
     if cookie is not None:
         out += option(COOKIE, struct.pack(">Q", cookie))
@@ -68,6 +68,8 @@ def options(cookie=None, sack=False, mtu=None):
         out += option(SACK)
     if mtu is not None:
         out += option(MTU, struct.pack(">H", mtu))
+    if control is not None:
+        out += option(CONTROL, struct.pack(">I", control))
     return out
 
 
@@ -168,12 +170,14 @@ def invalid(name, to, data, error, sack=True):
     return {"name": name, "to": to, "sack": sack, "hex": data.hex(), "error": error}
 
 
-def said(cookie=None, sack=False, mtu=None, unknown=False):
+def said(cookie=None, sack=False, mtu=None, control=None, unknown=False):
     out = {"sack": sack}
     if cookie is not None:
         out["cookie"] = hex64(cookie)
     if mtu is not None:
         out["mtu"] = mtu
+    if control is not None:
+        out["control"] = control
     if unknown:
         out["unknown"] = True
     return out
@@ -308,12 +312,20 @@ def more_valid():
     out = []
     out.append(valid("syn_base_only", "server", syn(0xFFFFFFFF, 0), "syn", sack=False, options=said()))
     unknown = option(SACK) + option(9, b"abc") + option(0xFF)
+    out.append(valid("syn_control", "server", syn(1, 2, options(sack=True, mtu=1472, control=1 << 20)), "syn",
+                     options=said(sack=True, mtu=1472, control=1 << 20)))
+    out.append(valid("syn_ack_control", "client",
+                     packet("SYN|ACK", Y, X + 1, 7, options(COOKIE_X, True, 1472, 0)), "syn_ack",
+                     options=said(COOKIE_X, True, 1472, 0)))
+    out.append(valid("hello_control", "server",
+                     hello(X + 1, Y + 1, 7, options(COOKIE_X, True, 1472, M32)), "hello",
+                     options=said(COOKIE_X, True, 1472, M32)))
     out.append(valid("syn_unknown_options", "server", syn(1, 2, unknown), "syn",
                      options=said(sack=True, unknown=True)))
     out.append(valid("syn_eight_options", "server",
-                     syn(1, 2, option(MTU, b"\x02\x24") + b"".join(option(k) for k in range(4, 11))), "syn",
+                     syn(1, 2, option(MTU, b"\x02\x24") + b"".join(option(k) for k in range(5, 12))), "syn",
                      options=said(mtu=548, unknown=True)))
-    full = b"".join(option(k, b"\x55" * n) for k, n in ((SACK, 0), (4, 20), (5, 17)))
+    full = b"".join(option(k, b"\x55" * n) for k, n in ((SACK, 0), (5, 20), (6, 17)))
     assert len(full) == 43
     out.append(valid("syn_without_pad", "server", syn(1, 2, full), "syn", options=said(sack=True, unknown=True)))
     out.append(valid("syn_behind_pad_unread", "server",
@@ -385,9 +397,11 @@ def all_invalid():
     lists = [("cookie", options(COOKIE_X)), ("descending", option(MTU, b"\x04\xb0") + option(SACK)),
              ("twice", option(SACK) + option(SACK)), ("sack_with_value", option(SACK, b"\x00")),
              ("mtu_of_one_byte", option(MTU, b"\x04")), ("mtu_of_three_bytes", option(MTU, b"\x00\x04\xb0")),
+             ("control_of_three_bytes", option(CONTROL, b"\x00\x10\x00")),
+             ("control_of_five_bytes", option(CONTROL, b"\x00\x10\x00\x00\x00")),
              ("value_beyond_end", bytes([9, 42])),
-             ("kind_at_end", option(SACK) + option(4, b"\x55" * 38) + b"\x05"),
-             ("nine", b"".join(option(k) for k in range(4, 13)))]
+             ("kind_at_end", option(SACK) + option(5, b"\x55" * 38) + b"\x06"),
+             ("nine", b"".join(option(k) for k in range(5, 14)))]
     for name, opts in lists:
         out.append(invalid("syn_option_" + name, "server", syn(1, 2, opts), "syn_option"))
 

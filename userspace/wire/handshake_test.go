@@ -14,6 +14,8 @@ func TestSYN(t *testing.T) {
 		{"sack", Options{SACK: true}},
 		{"mtu", Options{MTU: 1200}},
 		{"sack_and_mtu", Options{SACK: true, MTU: 900}},
+		{"control", Options{Control: 1 << 20, HasControl: true}},
+		{"control_of_nothing", Options{SACK: true, MTU: 900, HasControl: true}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -57,10 +59,10 @@ func TestSYNOptions(t *testing.T) {
 		{name: "known_then_end", hex: "0200 0302 04b0", want: Options{SACK: true, MTU: 1200}},
 		{name: "known_then_pad", hex: "0200 0302 04b0 00 00", want: Options{SACK: true, MTU: 1200}},
 		{name: "behind_pad_unread", hex: "0200 00 ffffff", want: Options{SACK: true}},
-		{name: "unknown_skipped", hex: "0200 0403 aabbcc ff00", want: Options{SACK: true}},
-		{name: "eight", hex: "0200 0400 0500 0600 0700 0800 0900 0a00", want: Options{SACK: true}},
-		{name: "eight_then_pad", hex: "0200 0400 0500 0600 0700 0800 0900 0a00 00", want: Options{SACK: true}},
-		{name: "nine", hex: "0200 0400 0500 0600 0700 0800 0900 0a00 0b00", bad: true},
+		{name: "unknown_skipped", hex: "0200 0503 aabbcc ff00", want: Options{SACK: true}},
+		{name: "eight", hex: "0200 0500 0600 0700 0800 0900 0a00 0b00", want: Options{SACK: true}},
+		{name: "eight_then_pad", hex: "0200 0500 0600 0700 0800 0900 0a00 0b00 00", want: Options{SACK: true}},
+		{name: "nine", hex: "0200 0500 0600 0700 0800 0900 0a00 0b00 0c00", bad: true},
 		{name: "cookie", hex: "0108 1122334455667788", bad: true},
 		{name: "descending", hex: "0302 04b0 0200", bad: true},
 		{name: "twice", hex: "0200 0200", bad: true},
@@ -70,6 +72,10 @@ func TestSYNOptions(t *testing.T) {
 		{name: "unknown_value_cut", hex: "0904 0102", bad: true},
 		{name: "sack_with_value", hex: "0201 00", bad: true},
 		{name: "mtu_short", hex: "0301 04", bad: true},
+		{name: "control", hex: "0404 00100000", want: Options{Control: 1 << 20, HasControl: true}},
+		{name: "control_short", hex: "0403 001000", bad: true},
+		{name: "control_long", hex: "0405 0010000000", bad: true},
+		{name: "control_before_mtu", hex: "0404 00100000 0302 04b0", bad: true},
 		{name: "mtu_long", hex: "0303 0004b0", bad: true},
 	}
 	for _, tt := range tests {
@@ -83,14 +89,16 @@ func TestSYNOptions(t *testing.T) {
 }
 
 func TestSYNACK(t *testing.T) {
-	opts := Options{Cookie: 0xfedcba9876543211, HasCookie: true, SACK: true, MTU: 1200}
+	opts := Options{
+		Cookie: 0xfedcba9876543211, HasCookie: true, SACK: true, MTU: 1200, Control: 1 << 20, HasControl: true,
+	}
 	b := AppendSYNACK(nil, 0xffffffff, opts, 5)
 	h, got, err := ParseSYNACK(b)
 	want := Header{Sequence: 0x3b2a1908, Ack: 0, Flags: FlagSYN | FlagACK, Window: ReceiveWindow, Timestamp: 5}
 	if err != nil || !Verify(b) || h != want || got != opts {
 		t.Errorf("read %+v, %+v, %v; want %+v, %+v", h, got, err, want, opts)
 	}
-	if len(b) > MinSYN {
+	if len(b) >= MinSYN {
 		t.Errorf("%d bytes amplify a SYN of %d", len(b), MinSYN)
 	}
 	eachTruncation(b, func(b []byte) {
@@ -234,7 +242,7 @@ func TestOptionsMaxDatagram(t *testing.T) {
 // options: nothing unknown, no MTU of zero.
 func canonical(list []byte) bool {
 	for len(list) > 0 && list[0] != OptionPad {
-		if list[0] > OptionMTU || list[0] == OptionMTU && list[2] == 0 && list[3] == 0 {
+		if list[0] > OptionControl || list[0] == OptionMTU && list[2] == 0 && list[3] == 0 {
 			return false
 		}
 		list = list[optionHeaderSize+int(list[1]):]
@@ -249,7 +257,7 @@ func equalUnsealed(a, b []byte) bool {
 }
 
 func FuzzSYN(f *testing.F) {
-	f.Add(AppendSYN(nil, 1, Options{SACK: true, MTU: 1200}, 9))
+	f.Add(AppendSYN(nil, 1, Options{SACK: true, MTU: 1200, Control: 9, HasControl: true}, 9))
 	f.Add(append(Header{Flags: FlagSYN}.AppendTo(nil), bytes.Repeat([]byte{9, 0}, 30)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, opts, err := ParseSYN(b)

@@ -16,8 +16,12 @@ import (
 const (
 	HeaderSize = 21
 
-	// MaxDatagram is the largest UDP payload before path-MTU discovery.
+	// MaxDatagram is the largest UDP payload to send before path-MTU discovery.
 	MaxDatagram = 1200
+
+	// MaxDatagramLimit is the largest UDP payload that is ever sent: what an
+	// Ethernet frame carries over IPv4.
+	MaxDatagramLimit = 1472
 
 	// MinDatagram is the least limit an MTU option can express: what every
 	// IPv4 host must accept (RFC 791) less its IP and UDP headers.

@@ -21,6 +21,20 @@ const (
 	// TypeHello is the one message of a HELLO.
 	TypeHello = 0xf0
 
+	// TypeFragment is one chunk of a larger message: a Fragment. Like the
+	// types below it travels in sessions that agreed on OptionControl.
+	TypeFragment = 0xf1
+
+	// TypeSkip takes the place of a message that its sender gave up. It has no
+	// payload; channel and id are the message's.
+	TypeSkip = 0xf2
+
+	// TypeSkipped answers a TypeSkip that was taken for the message.
+	TypeSkipped = 0xf3
+
+	// TypePad is a message that nobody reads.
+	TypePad = 0xf4
+
 	// Unordered is the bit of Message.Channel that asks for delivery without
 	// regard to the order of ids.
 	Unordered = 0x80

@@ -12,6 +12,10 @@ const (
 	OptionSACK   = 2
 	OptionMTU    = 3
 
+	// OptionControl lets control messages travel in the session, and says how
+	// many bytes of unfinished large messages its sender holds for it.
+	OptionControl = 4
+
 	// MaxOptions is the most options one list holds, the pad excluded.
 	MaxOptions = 8
 )
@@ -20,6 +24,7 @@ const (
 	optionHeaderSize = 2
 	cookieSize       = 8
 	mtuSize          = 2
+	controlSize      = 4
 	cookieOptionSize = optionHeaderSize + cookieSize
 )
 
@@ -29,6 +34,11 @@ type Options struct {
 	HasCookie bool
 	SACK      bool
 	MTU       uint16 // largest UDP payload the sender accepts, 0 when it did not say
+
+	// Control is how many bytes of unfinished large messages the sender is
+	// willing to hold for the session, where HasControl is set.
+	Control    uint32
+	HasControl bool
 }
 
 var (
@@ -124,6 +134,11 @@ func (o *Options) set(kind int, value []byte) error {
 			return errOptionLength
 		}
 		o.MTU = binary.BigEndian.Uint16(value)
+	case OptionControl:
+		if len(value) != controlSize {
+			return errOptionLength
+		}
+		o.Control, o.HasControl = binary.BigEndian.Uint32(value), true
 	}
 	return nil
 }
@@ -140,6 +155,10 @@ func (o Options) appendTo(b []byte) []byte {
 	if o.MTU != 0 {
 		b = append(b, OptionMTU, mtuSize)
 		b = binary.BigEndian.AppendUint16(b, o.MTU)
+	}
+	if o.HasControl {
+		b = append(b, OptionControl, controlSize)
+		b = binary.BigEndian.AppendUint32(b, o.Control)
 	}
 	return b
 }

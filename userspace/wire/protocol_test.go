@@ -153,6 +153,7 @@ func TestConstantsAreThoseOfTheHeader(t *testing.T) {
 		{"FLAG_ECE", int(FlagECE)}, {"FLAG_CWR", int(FlagCWR)},
 		{"MAX_DATAGRAM", MaxDatagram}, {"SYN_MIN_LEN", MinSYN},
 		{"OPT_PAD", OptionPad}, {"OPT_COOKIE", OptionCookie}, {"OPT_SACK", OptionSACK}, {"OPT_MTU", OptionMTU},
+		{"OPT_CONTROL", OptionControl}, {"OPT_CONTROL_LEN", controlSize},
 		{"OPT_COOKIE_LEN", cookieSize}, {"OPT_MTU_LEN", mtuSize}, {"OPT_MAX", MaxOptions},
 		{"MSG_HDR_LEN", MessageHeaderSize}, {"MSG_MAX", MaxMessages},
 		{"MSG_TYPE_HELLO", TypeHello}, {"MSG_TYPE_CONTROL", TypeControl},

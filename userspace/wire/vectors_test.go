@@ -65,6 +65,7 @@ type optionsVector struct {
 	Cookie  *hex64
 	SACK    bool
 	MTU     uint16
+	Control *uint32
 	Unknown bool // the packet holds bytes that re-encoding leaves out
 }
 
@@ -201,6 +202,9 @@ func describeOptions(o Options) *optionsVector {
 	if o.HasCookie {
 		v.Cookie = (*hex64)(&o.Cookie)
 	}
+	if o.HasControl {
+		v.Control = &o.Control
+	}
 	return v
 }
 
@@ -254,6 +258,9 @@ func encode(d *decodedPacket, size int) []byte {
 		opts = Options{SACK: d.Options.SACK, MTU: d.Options.MTU}
 		if d.Options.Cookie != nil {
 			opts.Cookie, opts.HasCookie = uint64(*d.Options.Cookie), true
+		}
+		if d.Options.Control != nil {
+			opts.Control, opts.HasControl = *d.Options.Control, true
 		}
 	}
 	switch d.Kind {
