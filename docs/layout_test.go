@@ -18,9 +18,9 @@ var importRule = regexp.MustCompile(
 // What a player's machine cannot have.
 var hiddenFromClient = []string{"xsk", "game", "worker"}
 
-// simnet closes the order: it may import every package, and only tests
-// import it.
-const simnet = "internal/simnet"
+// simnet closes the order: its tests may import every package, and under
+// userspace only tests import it.
+const simnet = "simnet"
 
 func TestImportOrderCoversEveryPackage(t *testing.T) {
 	var order []string

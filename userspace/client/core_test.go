@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xrudp/xrudp/userspace/internal/simnet"
+	"github.com/xrudp/xrudp/userspace/simnet"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
@@ -32,8 +32,8 @@ func newWorld(t *testing.T, seed uint64, link simnet.Link, opts Options) *world 
 	t.Helper()
 	opts.fillDefaults()
 	w := &world{net: simnet.New(seed, epoch), wake: never}
-	w.up = w.net.NewPipe(link, w.atServer)
-	w.down = w.net.NewPipe(link, w.atClient)
+	w.up = w.net.NewPipe(link, func(k simnet.Packet) { w.atServer(k.Data) })
+	w.down = w.net.NewPipe(link, func(k simnet.Packet) { w.atClient(k.Data) })
 	w.backend = newBackend(t, func(key wire.Key, packet []byte) {
 		if key == w.key() {
 			w.down.Send(packet)

@@ -8,8 +8,8 @@ import (
 
 	"github.com/xrudp/xrudp/userspace/commit"
 	"github.com/xrudp/xrudp/userspace/gate"
-	"github.com/xrudp/xrudp/userspace/internal/simnet"
 	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/simnet"
 	"github.com/xrudp/xrudp/userspace/transport"
 	"github.com/xrudp/xrudp/userspace/wire"
 )

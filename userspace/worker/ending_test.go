@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xrudp/xrudp/userspace/internal/simnet"
 	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/simnet"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
@@ -265,7 +265,7 @@ func TestStuckTransport(t *testing.T) {
 		}
 	}
 	w.lanes[0].stuck = true
-	p.up = w.net.NewPipe(simnet.Link{Loss: 1}, func([]byte) {})
+	p.up = w.net.NewPipe(simnet.Link{Loss: 1}, func(simnet.Packet) {})
 	w.passBy(0, w.net.Now())
 	w.until(10*time.Second, "the idle timeout", func() bool { return (*rec).closed[id] != 0 })
 	if (*rec).closed[id] != wire.ReasonIdle || heldSlots(w) != 0 {

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/commit"
-	"github.com/xrudp/xrudp/userspace/internal/simnet"
 	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/simnet"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xrudp/xrudp/userspace/internal/simnet"
+	"github.com/xrudp/xrudp/userspace/simnet"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 

@@ -11,9 +11,9 @@ import (
 
 	"github.com/xrudp/xrudp/userspace/commit"
 	"github.com/xrudp/xrudp/userspace/gate"
-	"github.com/xrudp/xrudp/userspace/internal/simnet"
 	"github.com/xrudp/xrudp/userspace/reliability"
 	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/simnet"
 	"github.com/xrudp/xrudp/userspace/transport"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
@@ -307,8 +307,8 @@ func (w *world) dial(worker int) *peer {
 	p := &peer{world: w, number: n, worker: worker}
 	client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(n)}), uint16(5000+n/256))
 	p.key = wire.MakeKey(client, serverAddr)
-	p.up = w.net.NewPipe(w.link, p.atServer)
-	p.down = w.net.NewPipe(w.link, p.atClient)
+	p.up = w.net.NewPipe(w.link, func(k simnet.Packet) { p.atServer(k.Data) })
+	p.down = w.net.NewPipe(w.link, func(k simnet.Packet) { p.atClient(k.Data) })
 	w.clients = append(w.clients, p)
 	w.byKey[p.key] = p
 	p.connect()

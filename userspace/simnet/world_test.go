@@ -10,9 +10,9 @@ import (
 
 	"github.com/xrudp/xrudp/userspace/commit"
 	"github.com/xrudp/xrudp/userspace/gate"
-	"github.com/xrudp/xrudp/userspace/internal/simnet"
 	"github.com/xrudp/xrudp/userspace/reliability"
 	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/simnet"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
@@ -83,8 +83,8 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.up = w.net.NewPipe(cfg.up, w.arriveAtServer)
-	w.down = w.net.NewPipe(cfg.down, w.arriveAtClient)
+	w.up = w.net.NewPipe(cfg.up, func(k simnet.Packet) { w.arriveAtServer(k.Data) })
+	w.down = w.net.NewPipe(cfg.down, func(k simnet.Packet) { w.arriveAtClient(k.Data) })
 	w.toServer.init(w, "to server")
 	w.toClient.init(w, "to client")
 	w.onServerMessage = w.toServer.receive

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xrudp/xrudp/userspace/internal/simnet"
 	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/simnet"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
