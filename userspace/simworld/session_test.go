@@ -1,4 +1,4 @@
-package simnet_test
+package simworld_test
 
 import (
 	"os"
@@ -72,14 +72,14 @@ func randomWorld(seed uint64) worldConfig {
 
 // talk sends messages of every mode in both directions for a while.
 func talk(w *world, total int, pace time.Duration) {
-	rng := w.net.Rand()
+	rng := w.Net.Rand()
 	channels := 1 + rng.IntN(6)
 	var step func()
 	step = func() {
 		for range 1 + rng.IntN(8) {
-			st, from := &w.toServer, w.client
+			st, from := &w.toServer, w.Client
 			if rng.IntN(2) == 0 {
-				st, from = &w.toClient, w.server
+				st, from = &w.toClient, w.Server
 			}
 			size := rng.IntN(40)
 			if rng.IntN(10) == 0 {
@@ -89,10 +89,10 @@ func talk(w *world, total int, pace time.Duration) {
 				total--
 			}
 		}
-		w.pumpClient()
-		w.schedulePass()
+		w.PumpClient()
+		w.SchedulePass()
 		if total > 0 {
-			w.net.At(w.net.Now()+rng.Uint64N(uint64(pace)), step)
+			w.Net.At(w.Net.Now()+rng.Uint64N(uint64(pace)), step)
 		}
 	}
 	step()
@@ -104,10 +104,10 @@ func TestEveryMessageArrives(t *testing.T) {
 	for seed := range seeds(t) {
 		w := newWorld(t, randomWorld(seed))
 		w.open()
-		talk(w, 1500, time.Duration(1+w.net.Rand().IntN(30))*time.Millisecond)
+		talk(w, 1500, time.Duration(1+w.Net.Rand().IntN(30))*time.Millisecond)
 		w.until(10*time.Minute, "delivery", func() bool { return w.toServer.missing == 0 && w.toClient.missing == 0 })
-		if w.client.State() != session.Open || w.server.State() != session.Open {
-			w.fatalf("client %v (%v), server %v (%v)", w.client.State(), w.client.Reason(), w.server.State(), w.server.Reason())
+		if w.Client.State() != session.Open || w.Server.State() != session.Open {
+			w.fatalf("client %v (%v), server %v (%v)", w.Client.State(), w.Client.Reason(), w.Server.State(), w.Server.Reason())
 		}
 		closeWorld(w)
 		if t.Failed() {
@@ -120,23 +120,23 @@ func TestEveryMessageArrives(t *testing.T) {
 // arrive first.
 func closeWorld(w *world) {
 	w.t.Helper()
-	closing, other, st := w.client, w.server, &w.toServer
-	if w.net.Rand().IntN(2) == 0 {
-		closing, other, st = w.server, w.client, &w.toClient
+	closing, other, st := w.Client, w.Server, &w.toServer
+	if w.Net.Rand().IntN(2) == 0 {
+		closing, other, st = w.Server, w.Client, &w.toClient
 	}
 	for range 20 {
 		st.send(closing, session.ReliableOrdered, 7, 300)
 	}
 	closing.Close(wire.ReasonKicked)
-	w.pumpClient()
-	w.schedulePass()
+	w.PumpClient()
+	w.SchedulePass()
 	w.until(5*time.Minute, "closing", func() bool {
 		return closing.State() == session.Closed && other.State() == session.Closed
 	})
 	if st.missing != 0 || closing.Reason() != wire.ReasonKicked || other.Reason() != wire.ReasonKicked {
 		w.fatalf("%d messages missing at the end; %v, %v", st.missing, closing.Reason(), other.Reason())
 	}
-	for i, r := range w.readers {
+	for i, r := range w.Readers {
 		if r.Free() != w.cfg.slots {
 			w.fatalf("ring %d: %d of %d slots free at the end", i, r.Free(), w.cfg.slots)
 		}
