@@ -104,6 +104,23 @@ struct {
 	__type(value, struct worker_ctl);
 } worker_ctl SEC(".maps");
 
+/* Worker w has the entries from w * transfer_pages on, of both. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct transfer);
+} transfers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct transfer_page);
+} transfer_pages SEC(".maps");
+
 /* Entry queue * workers + worker. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);

@@ -40,6 +40,7 @@ struct config {
 	__u32 cpus;	    /* commit rings per worker */
 	__u32 commit_slots; /* per ring, a power of two */
 	__u32 max_sessions;
+	__u32 transfer_pages; /* per worker */
 	__u32 max_datagram;   /* largest UDP payload accepted */
 	__u32 features;	      /* FEATURE_* offered in SYN|ACK */
 	__u32 cookie_current; /* index into cookie_keys of the newest secret */
@@ -182,5 +183,40 @@ struct worker_ctl {
 };
 
 _Static_assert(sizeof(struct worker_ctl) == 64, "worker_ctl");
+
+/* Transfer states. */
+#define TRANSFER_FREE	    0
+#define TRANSFER_RELIABLE   1
+#define TRANSFER_UNRELIABLE 2
+
+#define TRANSFER_PAGE 4096
+
+/*
+ * A large message while its chunks arrive: entry n describes the one that
+ * begins with page n of the worker's part, first a bitmap of the chunks that
+ * are there, in whole cache lines, then the data. XDP has no part in it. The
+ * worker copies a chunk here before it gives the commit slot back.
+ */
+struct transfer {
+	__u64 session;	/* id */
+	__u32 id;	/* of the transfer, given by the client */
+	__u32 sequence; /* highest of a packet with a chunk of it */
+	__u32 pages;
+	__u32 state;	/* TRANSFER_*, set last */
+	__u16 total;	/* chunks */
+	__u16 chunk;	/* bytes of each but the last */
+	__u16 last;	/* bytes of the last, 0 until it is there */
+	__u16 received; /* chunks */
+	__u16 message_id;
+	__u8 channel;
+	__u8 kind; /* type of the message */
+	__u32 pad0;
+};
+
+struct transfer_page {
+	__u8 data[TRANSFER_PAGE];
+};
+
+_Static_assert(sizeof(struct transfer) == 40, "transfer");
 
 #endif

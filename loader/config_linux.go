@@ -30,6 +30,7 @@ func (g *Gate) configure() error {
 		Cpus:          uint32(o.Geometry.CPUs),
 		CommitSlots:   uint32(o.Geometry.Slots),
 		MaxSessions:   uint32(o.Geometry.MaxSessions),
+		TransferPages: uint32(o.Geometry.TransferBytes / commit.TransferPage),
 		MaxDatagram:   uint32(o.MaxDatagram),
 	}
 	if !o.NoSACK {

@@ -46,6 +46,7 @@ type gateConfig struct {
 	Cpus          uint32
 	CommitSlots   uint32
 	MaxSessions   uint32
+	TransferPages uint32
 	MaxDatagram   uint32
 	Features      uint32
 	CookieCurrent uint32
@@ -166,6 +167,28 @@ type gateSessionKey struct {
 	ServerPort uint16
 }
 
+type gateTransfer struct {
+	_         structs.HostLayout
+	Session   uint64
+	Id        uint32
+	Sequence  uint32
+	Pages     uint32
+	State     uint32
+	Total     uint16
+	Chunk     uint16
+	Last      uint16
+	Received  uint16
+	MessageId uint16
+	Channel   uint8
+	Kind      uint8
+	Pad0      uint32
+}
+
+type gateTransferPage struct {
+	_    structs.HostLayout
+	Data [4096]uint8
+}
+
 type gateWorkerCtl struct {
 	_      structs.HostLayout
 	Asleep uint32
@@ -177,21 +200,23 @@ type gateWorkerCtl struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	gateMapCommitCtl   = "commit_ctl"
-	gateMapCommitFill  = "commit_fill"
-	gateMapCommitReady = "commit_ready"
-	gateMapCommitSlots = "commit_slots"
-	gateMapConfig      = "config"
-	gateMapCookieKeys  = "cookie_keys"
-	gateMapDirty       = "dirty"
-	gateMapDoorbells   = "doorbells"
-	gateMapFlows       = "flows"
-	gateMapLocalAddrs  = "local_addrs"
-	gateMapSessions    = "sessions"
-	gateMapStats       = "stats"
-	gateMapWorkerCtl   = "worker_ctl"
-	gateMapXsks        = "xsks"
-	gateProgGate       = "gate"
+	gateMapCommitCtl     = "commit_ctl"
+	gateMapCommitFill    = "commit_fill"
+	gateMapCommitReady   = "commit_ready"
+	gateMapCommitSlots   = "commit_slots"
+	gateMapConfig        = "config"
+	gateMapCookieKeys    = "cookie_keys"
+	gateMapDirty         = "dirty"
+	gateMapDoorbells     = "doorbells"
+	gateMapFlows         = "flows"
+	gateMapLocalAddrs    = "local_addrs"
+	gateMapSessions      = "sessions"
+	gateMapStats         = "stats"
+	gateMapTransferPages = "transfer_pages"
+	gateMapTransfers     = "transfers"
+	gateMapWorkerCtl     = "worker_ctl"
+	gateMapXsks          = "xsks"
+	gateProgGate         = "gate"
 )
 
 // loadGate returns the embedded CollectionSpec for gate.
@@ -243,20 +268,22 @@ type gateProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type gateMapSpecs struct {
-	CommitCtl   *ebpf.MapSpec `ebpf:"commit_ctl"`
-	CommitFill  *ebpf.MapSpec `ebpf:"commit_fill"`
-	CommitReady *ebpf.MapSpec `ebpf:"commit_ready"`
-	CommitSlots *ebpf.MapSpec `ebpf:"commit_slots"`
-	Config      *ebpf.MapSpec `ebpf:"config"`
-	CookieKeys  *ebpf.MapSpec `ebpf:"cookie_keys"`
-	Dirty       *ebpf.MapSpec `ebpf:"dirty"`
-	Doorbells   *ebpf.MapSpec `ebpf:"doorbells"`
-	Flows       *ebpf.MapSpec `ebpf:"flows"`
-	LocalAddrs  *ebpf.MapSpec `ebpf:"local_addrs"`
-	Sessions    *ebpf.MapSpec `ebpf:"sessions"`
-	Stats       *ebpf.MapSpec `ebpf:"stats"`
-	WorkerCtl   *ebpf.MapSpec `ebpf:"worker_ctl"`
-	Xsks        *ebpf.MapSpec `ebpf:"xsks"`
+	CommitCtl     *ebpf.MapSpec `ebpf:"commit_ctl"`
+	CommitFill    *ebpf.MapSpec `ebpf:"commit_fill"`
+	CommitReady   *ebpf.MapSpec `ebpf:"commit_ready"`
+	CommitSlots   *ebpf.MapSpec `ebpf:"commit_slots"`
+	Config        *ebpf.MapSpec `ebpf:"config"`
+	CookieKeys    *ebpf.MapSpec `ebpf:"cookie_keys"`
+	Dirty         *ebpf.MapSpec `ebpf:"dirty"`
+	Doorbells     *ebpf.MapSpec `ebpf:"doorbells"`
+	Flows         *ebpf.MapSpec `ebpf:"flows"`
+	LocalAddrs    *ebpf.MapSpec `ebpf:"local_addrs"`
+	Sessions      *ebpf.MapSpec `ebpf:"sessions"`
+	Stats         *ebpf.MapSpec `ebpf:"stats"`
+	TransferPages *ebpf.MapSpec `ebpf:"transfer_pages"`
+	Transfers     *ebpf.MapSpec `ebpf:"transfers"`
+	WorkerCtl     *ebpf.MapSpec `ebpf:"worker_ctl"`
+	Xsks          *ebpf.MapSpec `ebpf:"xsks"`
 }
 
 // gateVariableSpecs contains global variables before they are loaded into the kernel.
@@ -285,20 +312,22 @@ func (o *gateObjects) Close() error {
 //
 // It can be passed to loadGateObjects or ebpf.CollectionSpec.LoadAndAssign.
 type gateMaps struct {
-	CommitCtl   *ebpf.Map `ebpf:"commit_ctl"`
-	CommitFill  *ebpf.Map `ebpf:"commit_fill"`
-	CommitReady *ebpf.Map `ebpf:"commit_ready"`
-	CommitSlots *ebpf.Map `ebpf:"commit_slots"`
-	Config      *ebpf.Map `ebpf:"config"`
-	CookieKeys  *ebpf.Map `ebpf:"cookie_keys"`
-	Dirty       *ebpf.Map `ebpf:"dirty"`
-	Doorbells   *ebpf.Map `ebpf:"doorbells"`
-	Flows       *ebpf.Map `ebpf:"flows"`
-	LocalAddrs  *ebpf.Map `ebpf:"local_addrs"`
-	Sessions    *ebpf.Map `ebpf:"sessions"`
-	Stats       *ebpf.Map `ebpf:"stats"`
-	WorkerCtl   *ebpf.Map `ebpf:"worker_ctl"`
-	Xsks        *ebpf.Map `ebpf:"xsks"`
+	CommitCtl     *ebpf.Map `ebpf:"commit_ctl"`
+	CommitFill    *ebpf.Map `ebpf:"commit_fill"`
+	CommitReady   *ebpf.Map `ebpf:"commit_ready"`
+	CommitSlots   *ebpf.Map `ebpf:"commit_slots"`
+	Config        *ebpf.Map `ebpf:"config"`
+	CookieKeys    *ebpf.Map `ebpf:"cookie_keys"`
+	Dirty         *ebpf.Map `ebpf:"dirty"`
+	Doorbells     *ebpf.Map `ebpf:"doorbells"`
+	Flows         *ebpf.Map `ebpf:"flows"`
+	LocalAddrs    *ebpf.Map `ebpf:"local_addrs"`
+	Sessions      *ebpf.Map `ebpf:"sessions"`
+	Stats         *ebpf.Map `ebpf:"stats"`
+	TransferPages *ebpf.Map `ebpf:"transfer_pages"`
+	Transfers     *ebpf.Map `ebpf:"transfers"`
+	WorkerCtl     *ebpf.Map `ebpf:"worker_ctl"`
+	Xsks          *ebpf.Map `ebpf:"xsks"`
 }
 
 func (m *gateMaps) Close() error {
@@ -315,6 +344,8 @@ func (m *gateMaps) Close() error {
 		m.LocalAddrs,
 		m.Sessions,
 		m.Stats,
+		m.TransferPages,
+		m.Transfers,
 		m.WorkerCtl,
 		m.Xsks,
 	)

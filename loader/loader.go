@@ -71,7 +71,7 @@ type Options struct {
 	Require bool
 
 	// Geometry of the shared memory. Defaults: 1 worker, as many CPUs as are
-	// present, 1024 slots, 4096 sessions.
+	// present, 1024 slots, 4096 sessions, 1 MiB for large messages.
 	Geometry commit.Geometry
 
 	// Ports to serve, 1 to MaxPorts.
@@ -113,6 +113,9 @@ func (o Options) withDefaults() Options {
 	if g.MaxSessions == 0 {
 		unit := 64 * g.Workers
 		g.MaxSessions = (4096 + unit - 1) / unit * unit
+	}
+	if g.TransferBytes == 0 {
+		g.TransferBytes = 1 << 20
 	}
 	if o.MaxDatagram == 0 {
 		o.MaxDatagram = wire.MaxDatagram

@@ -35,7 +35,7 @@ func testOptions(t *testing.T, iface string) Options {
 	return Options{
 		Interface: iface,
 		PinRoot:   root,
-		Geometry:  commit.Geometry{Workers: 1, CPUs: PresentCPUs(), Slots: 64, MaxSessions: 64},
+		Geometry:  commit.Geometry{Workers: 1, CPUs: PresentCPUs(), Slots: 64, MaxSessions: 64, TransferBytes: 3 << 20},
 		Ports:     []uint16{7777},
 	}
 }

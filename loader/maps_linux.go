@@ -27,6 +27,8 @@ const (
 	mapCommitReady = "commit_ready"
 	mapCommitSlots = "commit_slots"
 	mapWorkerCtl   = "worker_ctl"
+	mapTransfers   = "transfers"
+	mapPages       = "transfer_pages"
 	mapXSKs        = "xsks"
 	mapDoorbells   = "doorbells"
 )
@@ -38,6 +40,7 @@ const programName = "gate"
 var keptMaps = []string{
 	mapCookieKeys, mapSessions, mapFlows, mapDirty,
 	mapCommitCtl, mapCommitFill, mapCommitReady, mapCommitSlots, mapWorkerCtl,
+	mapTransfers, mapPages,
 	mapConfig, // last: a folder without it was never finished
 }
 
@@ -63,6 +66,8 @@ func specFor(g commit.Geometry, queues int) (*ebpf.CollectionSpec, error) {
 		mapCommitReady: rings * g.Slots,
 		mapCommitSlots: rings * g.Slots,
 		mapWorkerCtl:   g.Workers,
+		mapTransfers:   g.Workers * g.TransferBytes / commit.TransferPage,
+		mapPages:       g.Workers * g.TransferBytes / commit.TransferPage,
 		mapXSKs:        max(1, min(queues, MaxQueues)) * g.Workers,
 		mapDoorbells:   g.Workers,
 	}
@@ -198,6 +203,8 @@ func (s mapSet) mmap(g commit.Geometry) (mapped, error) {
 		{mapCommitReady, sizes.Ready, &m.memory.Ready},
 		{mapCommitSlots, sizes.Slots, &m.memory.Slots},
 		{mapWorkerCtl, sizes.Workers, &m.memory.Workers},
+		{mapTransfers, sizes.Transfers, &m.memory.Transfers},
+		{mapPages, sizes.TransferPages, &m.memory.TransferPages},
 	}
 	page := os.Getpagesize()
 	for _, r := range regions {

@@ -76,6 +76,7 @@ func TestMirrorsEqualBTF(t *testing.T) {
 		{name: "commit_slot", mirror: regionElem(t, "slots")},
 		{name: "commit_ctl", mirror: regionElem(t, "ctl")},
 		{name: "worker_ctl", mirror: regionElem(t, "workers")},
+		{name: "transfer", mirror: regionElem(t, "transfers")},
 		{name: "config", mirror: reflect.TypeFor[gateConfig]()},
 		{name: "cookie_key", mirror: reflect.TypeFor[gate.CookieKey]()},
 		{name: "session", mirror: reflect.TypeFor[gateSession]()},
@@ -174,6 +175,9 @@ func TestConstantsEqual(t *testing.T) {
 	}
 	if s := structOf(t, "session_key"); wire.KeySize != s.Size {
 		t.Errorf("keys of %d bytes, the gate has %d", wire.KeySize, s.Size)
+	}
+	if s := structOf(t, "transfer_page"); commit.TransferPage != s.Size {
+		t.Errorf("transfer pages of %d bytes, the gate has %d", commit.TransferPage, s.Size)
 	}
 	spec, err := loadGate()
 	if err != nil {

@@ -47,7 +47,7 @@ func (f pinFolder) geometry() (g commit.Geometry, schema uint32, err error) {
 	if err != nil {
 		return g, 0, fmt.Errorf("read config of %s: %w", f, err)
 	}
-	var head struct{ schema, workers, cpus, slots, sessions uint32 }
+	var head struct{ schema, workers, cpus, slots, sessions, transferPages uint32 }
 	if len(b) < int(unsafe.Sizeof(head)) {
 		return g, 0, fmt.Errorf("read config of %s: %d bytes", f, len(b))
 	}
@@ -55,6 +55,7 @@ func (f pinFolder) geometry() (g commit.Geometry, schema uint32, err error) {
 	return commit.Geometry{
 		Workers: int(head.workers), CPUs: int(head.cpus),
 		Slots: int(head.slots), MaxSessions: int(head.sessions),
+		TransferBytes: int(head.transferPages) * commit.TransferPage,
 	}, head.schema, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -52,7 +53,7 @@ func TestConfigIsWritten(t *testing.T) {
 	if err := g.Map(mapConfig).Lookup(uint32(0), &c); err != nil {
 		t.Fatal(err)
 	}
-	if c.SchemaVersion != commit.SchemaVersion || c.Workers != 2 || c.CommitSlots != 64 || c.MaxSessions != 256 ||
+	if c.SchemaVersion != commit.SchemaVersion || c.Workers != 2 || c.CommitSlots != 64 || c.MaxSessions != 256 || c.TransferPages != 256 ||
 		c.MaxDatagram != wire.MaxDatagram || c.Features != gate.FeatureSACK {
 		t.Errorf("config %+v", c)
 	}
@@ -60,7 +61,7 @@ func TestConfigIsWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ports := raw[32:40]; [8]byte(ports) != [8]byte{7777 >> 8, 7777 & 255, 1, 0, 7778 >> 8, 7778 & 255, 1, 0} {
+	if ports := raw[unsafe.Offsetof(c.Ports):][:8]; [8]byte(ports) != [8]byte{7777 >> 8, 7777 & 255, 1, 0, 7778 >> 8, 7778 & 255, 1, 0} {
 		t.Errorf("ports % x", ports)
 	}
 	secrets := readSecrets(t, g)

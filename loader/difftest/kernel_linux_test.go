@@ -23,9 +23,9 @@ import (
 
 // Offsets in struct config that change between sequences.
 const (
-	configMaxDatagram   = 20
-	configFeatures      = 24
-	configCookieCurrent = 28
+	configMaxDatagram   = 24
+	configFeatures      = 28
+	configCookieCurrent = 32
 )
 
 // sessionEntry is struct session.

@@ -130,6 +130,7 @@ func ownMemory(g commit.Geometry) (m commit.Memory) {
 	m.Flows, m.Dirty, m.Ctl = alloc(sizes.Flows), alloc(sizes.Dirty), alloc(sizes.Ctl)
 	m.Fill, m.Ready = alloc(sizes.Fill), alloc(sizes.Ready)
 	m.Slots, m.Workers = alloc(sizes.Slots), alloc(sizes.Workers)
+	m.Transfers, m.TransferPages = alloc(sizes.Transfers), alloc(sizes.TransferPages)
 	return m
 }
 

@@ -1,6 +1,7 @@
 // Package commit holds the memory that outlives a server: the commit rings
-// that carry acknowledged packets from the gate to a worker, and the flows
-// through which both tell one another about the other direction.
+// that carry acknowledged packets from the gate to a worker, the flows through
+// which both tell one another about the other direction, and the large messages
+// that a worker is putting together.
 //
 // The layouts are those of headers/maps.h. The memory is a set of pinned BPF
 // arrays where XDP is the gate, a file or plain memory where userspace/gate
@@ -37,6 +38,10 @@ type Geometry struct {
 	CPUs        int // commit rings per worker
 	Slots       int // per ring, a power of two
 	MaxSessions int // a multiple of 64 × Workers
+
+	// TransferBytes is the memory of each worker for large messages while they
+	// arrive, a multiple of TransferPage. Without it none are taken.
+	TransferBytes int
 }
 
 // Validate reports what is wrong with g, wrapping ErrGeometry.
@@ -51,6 +56,9 @@ func (g Geometry) Validate() error {
 	case g.MaxSessions < 1 || g.MaxSessions > MaxSessions || g.MaxSessions%(64*g.Workers) != 0:
 		return fmt.Errorf("%d sessions, want a multiple of %d up to %d: %w",
 			g.MaxSessions, 64*g.Workers, MaxSessions, ErrGeometry)
+	case g.TransferBytes < 0 || g.TransferBytes > MaxTransferBytes || g.TransferBytes%TransferPage != 0:
+		return fmt.Errorf("%d bytes for large messages, want a multiple of %d up to %d: %w",
+			g.TransferBytes, TransferPage, MaxTransferBytes, ErrGeometry)
 	}
 	return nil
 }
@@ -67,7 +75,7 @@ func (g Geometry) SessionsPerWorker() int { return g.MaxSessions / g.Workers }
 
 // Sizes holds the length in bytes of each region.
 type Sizes struct {
-	Flows, Dirty, Ctl, Fill, Ready, Slots, Workers int
+	Flows, Dirty, Ctl, Fill, Ready, Slots, Workers, Transfers, TransferPages int
 }
 
 // Sizes returns the length of each region.
@@ -80,6 +88,9 @@ func (g Geometry) Sizes() Sizes {
 		Ready:   g.Rings() * g.Slots * 8,
 		Slots:   g.Rings() * g.Slots * int(unsafe.Sizeof(Slot{})),
 		Workers: g.Workers * int(unsafe.Sizeof(workerCtl{})),
+
+		Transfers:     g.Workers * g.transferPages() * int(unsafe.Sizeof(transfer{})),
+		TransferPages: g.Workers * g.transferPages() * TransferPage,
 	}
 }
 
@@ -87,7 +98,7 @@ func (g Geometry) Sizes() Sizes {
 // better and is at least as long as Geometry.Sizes says; it stays mapped for
 // as long as anything made from it is in use.
 type Memory struct {
-	Flows, Dirty, Ctl, Fill, Ready, Slots, Workers []byte
+	Flows, Dirty, Ctl, Fill, Ready, Slots, Workers, Transfers, TransferPages []byte
 }
 
 // Regions is a typed view of shared memory. Its methods say who may call
@@ -101,6 +112,9 @@ type Regions struct {
 	ready    []uint64
 	slots    []Slot
 	workers  []workerCtl
+
+	transfers     []transfer
+	transferPages []byte
 }
 
 // ringCtl is struct commit_ctl: free-running indices of one ring.
@@ -146,6 +160,8 @@ func NewRegions(g Geometry, m Memory) (*Regions, error) {
 	r.ready, err = view[uint64]("commit_ready", m.Ready, s.Ready, err)
 	r.slots, err = view[Slot]("commit_slots", m.Slots, s.Slots, err)
 	r.workers, err = view[workerCtl]("worker_ctl", m.Workers, s.Workers, err)
+	r.transfers, err = view[transfer]("transfers", m.Transfers, s.Transfers, err)
+	r.transferPages, err = view[byte]("transfer_pages", m.TransferPages, s.TransferPages, err)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +172,9 @@ func NewRegions(g Geometry, m Memory) (*Regions, error) {
 func view[T any](name string, b []byte, size int, earlier error) ([]T, error) {
 	if earlier != nil {
 		return nil, earlier
+	}
+	if size == 0 {
+		return nil, nil
 	}
 	if len(b) < size {
 		return nil, fmt.Errorf("%s: %d bytes, want %d: %w", name, len(b), size, ErrGeometry)
@@ -209,6 +228,8 @@ func carve(g Geometry, take func(n int) []byte) (m Memory, size int) {
 	m.Ready = next(s.Ready)
 	m.Slots = next(s.Slots)
 	m.Workers = next(s.Workers)
+	m.Transfers = next(s.Transfers)
+	m.TransferPages = next(s.TransferPages)
 	return m, size
 }
 

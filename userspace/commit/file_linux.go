@@ -15,12 +15,13 @@ const magic = 0x7872756470636d31 // "xrudpcm1"
 // header is the first thing in a state file, in host byte order like the rest.
 // A file is used on the machine that wrote it.
 type header struct {
-	Magic       uint64
-	Schema      uint32
-	Workers     uint32
-	CPUs        uint32
-	Slots       uint32
-	MaxSessions uint32
+	Magic         uint64
+	Schema        uint32
+	Workers       uint32
+	CPUs          uint32
+	Slots         uint32
+	MaxSessions   uint32
+	TransferBytes uint32
 }
 
 // OpenFile maps the regions kept in a file, making it first where there is
@@ -117,10 +118,11 @@ func checkHeader(f *os.File, g Geometry, size int) (fresh bool, err error) {
 		return false, fmt.Errorf("%s: %w", f.Name(), ErrForeign)
 	}
 	found := Geometry{
-		Workers:     int(h.Workers),
-		CPUs:        int(h.CPUs),
-		Slots:       int(h.Slots),
-		MaxSessions: int(h.MaxSessions),
+		Workers:       int(h.Workers),
+		CPUs:          int(h.CPUs),
+		Slots:         int(h.Slots),
+		MaxSessions:   int(h.MaxSessions),
+		TransferBytes: int(h.TransferBytes),
 	}
 	if h.Schema != SchemaVersion || found != g {
 		return false, fmt.Errorf("%s: %w", f.Name(), &MismatchError{Schema: h.Schema, Geometry: found})
@@ -137,12 +139,13 @@ func checkHeader(f *os.File, g Geometry, size int) (fresh bool, err error) {
 
 func writeHeader(f *os.File, g Geometry) error {
 	b, err := binary.Append(nil, binary.NativeEndian, header{
-		Magic:       magic,
-		Schema:      SchemaVersion,
-		Workers:     uint32(g.Workers),
-		CPUs:        uint32(g.CPUs),
-		Slots:       uint32(g.Slots),
-		MaxSessions: uint32(g.MaxSessions),
+		Magic:         magic,
+		Schema:        SchemaVersion,
+		Workers:       uint32(g.Workers),
+		CPUs:          uint32(g.CPUs),
+		Slots:         uint32(g.Slots),
+		MaxSessions:   uint32(g.MaxSessions),
+		TransferBytes: uint32(g.TransferBytes),
 	})
 	if err == nil {
 		_, err = f.WriteAt(b, 0)

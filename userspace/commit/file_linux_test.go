@@ -77,9 +77,14 @@ func TestFileMismatch(t *testing.T) {
 	if err := closeFile(); err != nil {
 		t.Fatal(err)
 	}
-	other := small()
-	other.Slots *= 2
 	var mismatch *MismatchError
+	other := small()
+	other.TransferBytes += TransferPage
+	if _, _, _, err := OpenFile(path, other); !errors.As(err, &mismatch) {
+		t.Fatalf("OpenFile with more memory for transfers: %v", err)
+	}
+	other = small()
+	other.Slots *= 2
 	_, _, _, err := OpenFile(path, other)
 	if !errors.As(err, &mismatch) {
 		t.Fatalf("OpenFile with another geometry: %v", err)

@@ -9,7 +9,9 @@ import (
 	"unsafe"
 )
 
-func small() Geometry { return Geometry{Workers: 2, CPUs: 2, Slots: 8, MaxSessions: 256} }
+func small() Geometry {
+	return Geometry{Workers: 2, CPUs: 2, Slots: 8, MaxSessions: 256, TransferBytes: 2 * TransferPage}
+}
 
 func newRegions(t testing.TB, g Geometry) *Regions {
 	t.Helper()
@@ -112,6 +114,10 @@ func TestGeometryValidate(t *testing.T) {
 		{"slots_no_power_of_two", func(g *Geometry) { g.Slots = 24 }, false},
 		{"negative_slots", func(g *Geometry) { g.Slots = -8 }, false},
 		{"sessions_share_a_dirty_word", func(g *Geometry) { g.MaxSessions = 64 }, false},
+		{"no_transfers", func(g *Geometry) { g.TransferBytes = 0 }, true},
+		{"part_of_a_transfer_page", func(g *Geometry) { g.TransferBytes = TransferPage / 2 }, false},
+		{"negative_transfers", func(g *Geometry) { g.TransferBytes = -TransferPage }, false},
+		{"many_transfers", func(g *Geometry) { g.TransferBytes = MaxTransferBytes + TransferPage }, false},
 		{"no_sessions", func(g *Geometry) { g.MaxSessions = 0 }, false},
 	}
 	for _, tt := range tests {
@@ -137,6 +143,8 @@ func TestNewRegionsRefusesShortOrCrookedMemory(t *testing.T) {
 	}{
 		{"short_flows", func(m *Memory) { m.Flows = m.Flows[:g.Sizes().Flows-1] }},
 		{"short_workers", func(m *Memory) { m.Workers = m.Workers[:g.Sizes().Workers-1] }},
+		{"short_transfers", func(m *Memory) { m.Transfers = m.Transfers[:g.Sizes().Transfers-1] }},
+		{"missing_transfer_pages", func(m *Memory) { m.TransferPages = nil }},
 		{"missing_ready", func(m *Memory) { m.Ready = nil }},
 		{"crooked_slots", func(m *Memory) { m.Slots = append(m.Slots, make([]byte, 64)...)[8:] }},
 	}

@@ -52,6 +52,9 @@ const (
 	maxAutoSlots   = 4096
 	commitMemory   = 64 << 20 // bytes, of all rings, where CommitSlots is 0
 	longestTime    = 24 * time.Hour
+
+	minTransferBytes  = 1 << 20 // of a worker
+	maxTransferMemory = commit.MaxTransferBytes >> 20
 )
 
 // Config is the settings. Default returns the defaults; the zero value does
@@ -91,6 +94,10 @@ type Config struct {
 	// 0 takes as many as commitMemory allows all rings together, at most 4096.
 	CommitSlots int `toml:"commit_slots"`
 
+	// TransferMemory is the memory for large messages while they arrive, in
+	// MiB, shared out among the workers. Each gets at least one.
+	TransferMemory int `toml:"transfer_memory"`
+
 	TickRate        int      `toml:"tick_rate"` // Hz
 	IdleTimeout     Duration `toml:"idle_timeout"`
 	ShutdownTimeout Duration `toml:"shutdown_timeout"`
@@ -127,6 +134,7 @@ func Default() Config {
 		Listen:          ":7777",
 		Mode:            ModeAuto,
 		MaxSessions:     65536,
+		TransferMemory:  16,
 		TickRate:        60,
 		IdleTimeout:     Duration(10 * time.Second),
 		ShutdownTimeout: Duration(5 * time.Second),
@@ -201,6 +209,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.BoolVar(&c.Keep, "keep", c.Keep, "leave the XDP program attached on exit, acknowledging into pinned memory")
 	fs.Var((*number)(&c.MaxSessions), "max-sessions", "sessions at a time")
 	fs.Var((*number)(&c.CommitSlots), "commit-slots", "packets kept per CPU and worker, a power of two; 0: by the number of these")
+	fs.Var((*number)(&c.TransferMemory), "transfer-memory", "memory for large messages while they arrive, MiB")
 	fs.Var((*number)(&c.TickRate), "tick-rate", "application ticks per second")
 	fs.Var(&c.IdleTimeout, "idle-timeout", "silence after which a session ends")
 	fs.Var(&c.ShutdownTimeout, "shutdown-timeout", "longest wait for sessions to close on exit")
@@ -313,6 +322,7 @@ func (c *Config) Validate() error {
 	if c.CommitSlots > 0 && c.CommitSlots&(c.CommitSlots-1) != 0 {
 		bad("commit_slots", c.CommitSlots, "a power of two, or 0 to leave it to the server")
 	}
+	number("transfer_memory", c.TransferMemory, 1, maxTransferMemory)
 	number("tick_rate", c.TickRate, 1, maxTickRate)
 	span("idle_timeout", c.IdleTimeout, time.Second)
 	span("shutdown_timeout", c.ShutdownTimeout, 0)
@@ -397,6 +407,7 @@ func (c *Config) Level() zerolog.Level {
 // CPUs. MaxSessions is rounded up to what the layout can share out.
 func (c *Config) Geometry(workers, cpus int) commit.Geometry {
 	step := 64 * workers
+	transfers := max(c.TransferMemory<<20/workers, minTransferBytes)
 	slots := c.CommitSlots
 	if slots == 0 {
 		slots = autoSlots(workers * cpus)
@@ -406,6 +417,8 @@ func (c *Config) Geometry(workers, cpus int) commit.Geometry {
 		CPUs:        cpus,
 		Slots:       slots,
 		MaxSessions: min((c.MaxSessions+step-1)/step*step, commit.MaxSessions/step*step),
+
+		TransferBytes: transfers / commit.TransferPage * commit.TransferPage,
 	}
 }
 

@@ -42,6 +42,7 @@ func TestValidate(t *testing.T) {
 		{"cpus_twice", func(c *Config) { c.CPUs = []int{3, 1, 3} }, []string{"cpus is [3 1 3]", "once"}},
 		{"cpus_too_few", func(c *Config) { c.CPUs = []int{1}; c.Workers = 2 }, []string{"cpus", "workers is 2"}},
 		{"sessions", func(c *Config) { c.MaxSessions = 0 }, []string{"max_sessions", "0"}},
+		{"transfers", func(c *Config) { c.TransferMemory = 1025 }, []string{"transfer_memory", "1025", "1 to 1024"}},
 		{"slots_odd", func(c *Config) { c.CommitSlots = 1000 }, []string{"commit_slots", "power of two"}},
 		{"tick", func(c *Config) { c.TickRate = 0 }, []string{"tick_rate"}},
 		{"idle", func(c *Config) { c.IdleTimeout = Duration(time.Millisecond) }, []string{"idle_timeout", "1ms"}},
@@ -211,6 +212,24 @@ func TestCommitSlotsByDefault(t *testing.T) {
 		c.CommitSlots = 8192
 		if got := c.Geometry(tt.workers, tt.cpus).Slots; got != 8192 {
 			t.Errorf("configured 8192 slots, got %d", got)
+		}
+	}
+}
+
+func TestTransferMemoryIsSharedOut(t *testing.T) {
+	tests := []struct{ memory, workers, want int }{
+		{16, 1, 16 << 20},
+		{16, 3, 5591040}, // whole pages
+		{16, 64, 1 << 20},
+		{1, 4, 1 << 20},
+		{1024, 1, 1 << 30},
+	}
+	for _, tt := range tests {
+		c := Default()
+		c.TransferMemory = tt.memory
+		g := c.Geometry(tt.workers, 1)
+		if g.TransferBytes != tt.want || g.Validate() != nil {
+			t.Errorf("%d MiB for %d workers: %d bytes each, want %d; %v", tt.memory, tt.workers, g.TransferBytes, tt.want, g.Validate())
 		}
 	}
 }

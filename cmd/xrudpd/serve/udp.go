@@ -202,5 +202,6 @@ func newSecret() gate.CookieKey {
 
 // sizes describes a geometry in words of the configuration.
 func sizes(g commit.Geometry) string {
-	return fmt.Sprintf("workers = %d, commit_slots = %d and max_sessions = %d", g.Workers, g.Slots, g.MaxSessions)
+	return fmt.Sprintf("workers = %d, commit_slots = %d, max_sessions = %d and %d KiB per worker for large messages",
+		g.Workers, g.Slots, g.MaxSessions, g.TransferBytes>>10)
 }
