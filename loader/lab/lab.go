@@ -1,6 +1,7 @@
 // Package lab builds small networks for tests, demonstrations and benchmarks:
 // two network namespaces joined by a veth pair whose ends behave like network
-// cards as far as XDP is concerned.
+// cards as far as XDP is concerned, with or without a third namespace between
+// them.
 //
 // The namespaces have no names. They live as long as the process that made
 // them and the children started inside them, so nothing remains after a crash.
@@ -21,6 +22,12 @@ const (
 	ClientInterface = "xrudp1"
 )
 
+// Names of the interfaces in the middle, after the side that they face.
+const (
+	middleServerInterface = "server0"
+	middleClientInterface = "client0"
+)
+
 // Options describe a lab. The zero value is a pair with one queue.
 type Options struct {
 	// Queues is the number of receive and transmit queues of either end.
@@ -36,6 +43,11 @@ type Options struct {
 	// PlainClient leaves the client end without an XDP program. XDP_TX
 	// towards it stalls then after a few hundred frames.
 	PlainClient bool
+	// Middle puts a namespace between the two, which forwards nothing by
+	// itself: package impair does, frame by frame. Segmentation and checksums
+	// are then not left to the devices, because a frame has to be whole
+	// wherever it is looked at.
+	Middle bool
 }
 
 func (o Options) withDefaults() Options {
@@ -46,6 +58,20 @@ func (o Options) withDefaults() Options {
 		o.MTU = 1500
 	}
 	return o
+}
+
+// Middle is the namespace between server and clients. Its interfaces have no
+// addresses.
+type Middle struct {
+	*Namespace
+	Server Port // faces the server
+	Client Port // faces the clients
+}
+
+// Port is one interface of a Middle.
+type Port struct {
+	Interface string
+	Index     int
 }
 
 // End is one side of the pair.

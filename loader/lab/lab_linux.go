@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -28,6 +29,8 @@ var (
 type Lab struct {
 	Server End
 	Client End
+	Middle *Middle // nil unless asked for
+	MTU    int     // of every interface
 
 	pass *ebpf.Program
 	peer link.Link
@@ -49,6 +52,7 @@ func New(opts Options) (*Lab, error) {
 }
 
 func (l *Lab) build(opts Options) error {
+	l.MTU = opts.MTU
 	for _, end := range []*End{&l.Server, &l.Client} {
 		ns, err := newNamespace()
 		if err != nil {
@@ -59,23 +63,34 @@ func (l *Lab) build(opts Options) error {
 	l.Server.Interface, l.Server.IPv4, l.Server.IPv6 = ServerInterface, serverIPv4.Addr(), serverIPv6.Addr()
 	l.Client.Interface, l.Client.IPv4, l.Client.IPv6 = ClientInterface, clientIPv4.Addr(), clientIPv6.Addr()
 
-	if err := l.Server.Do(func() error { return addPair(opts, l.Client.fd) }); err != nil {
-		return err
-	}
-	if err := l.Server.configure(serverIPv4, serverIPv6, nil); err != nil {
-		return err
-	}
+	server := map[ethtool.Setting]bool{}
 	client := map[ethtool.Setting]bool{ethtool.TXChecksum: false}
+	if opts.Middle {
+		if err := l.buildMiddle(opts); err != nil {
+			return err
+		}
+		server = map[ethtool.Setting]bool{ethtool.TXChecksum: false, ethtool.GSO: false}
+		client = server
+	} else {
+		err := l.Server.Do(func() error { return addPair(opts, ServerInterface, ClientInterface, l.Client.Namespace) })
+		if err != nil {
+			return err
+		}
+	}
+	if err := l.Server.configure(serverIPv4, serverIPv6, server); err != nil {
+		return err
+	}
 	if err := l.Client.configure(clientIPv4, clientIPv6, client); err != nil {
 		return err
 	}
 	if err := l.introduce(); err != nil {
 		return err
 	}
-	if !opts.PlainClient {
-		if err := l.attachPass(); err != nil {
-			return err
-		}
+	if err := l.attachPass(opts); err != nil {
+		return err
+	}
+	if err := l.awaitUp(); err != nil {
+		return err
 	}
 	if opts.ThreadedNAPI {
 		return l.Server.threadNAPI(opts.NAPICPU)
@@ -83,20 +98,75 @@ func (l *Lab) build(opts Options) error {
 	return nil
 }
 
-func addPair(opts Options, client int) error {
+// buildMiddle makes the namespace in the middle and its two pairs.
+func (l *Lab) buildMiddle(opts Options) error {
+	ns, err := newNamespace()
+	if err != nil {
+		return err
+	}
+	l.Middle = &Middle{
+		Namespace: ns,
+		Server:    Port{Interface: middleServerInterface},
+		Client:    Port{Interface: middleClientInterface},
+	}
+	for _, pair := range []struct {
+		end  *End
+		port *Port
+	}{{&l.Server, &l.Middle.Server}, {&l.Client, &l.Middle.Client}} {
+		err := ns.Do(func() error {
+			if err := addPair(opts, pair.port.Interface, pair.end.Interface, pair.end.Namespace); err != nil {
+				return err
+			}
+			return pair.port.configure()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addPair makes a veth pair between the thread's namespace and another.
+func addPair(opts Options, name, peer string, in *Namespace) error {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = ServerInterface
+	attrs.Name = name
 	attrs.MTU = opts.MTU
 	attrs.NumTxQueues = opts.Queues
 	attrs.NumRxQueues = opts.Queues
 	veth := netlink.NewVeth(attrs)
-	veth.PeerName = ClientInterface
-	veth.PeerNamespace = netlink.NsFd(client)
+	veth.PeerName = peer
+	veth.PeerNamespace = netlink.NsFd(in.fd)
 	veth.PeerNumTxQueues = uint32(opts.Queues)
 	veth.PeerNumRxQueues = uint32(opts.Queues)
 	veth.PeerMTU = uint32(opts.MTU)
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("create veth pair: %w", err)
+	}
+	return nil
+}
+
+// configure brings a port up in such a way that it says nothing by itself and
+// shows frames as they were sent.
+func (p *Port) configure() error {
+	for _, s := range []ethtool.Setting{ethtool.TXChecksum, ethtool.TSO, ethtool.GSO, ethtool.GRO} {
+		if err := ethtool.Set(p.Interface, s, false); err != nil {
+			return err
+		}
+	}
+	sysctl := filepath.Join("/proc/sys/net/ipv6/conf", p.Interface, "disable_ipv6")
+	if err := os.WriteFile(sysctl, []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("disable IPv6 on %s: %w", p.Interface, err)
+	}
+	dev, err := netlink.LinkByName(p.Interface)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", p.Interface, err)
+	}
+	p.Index = dev.Attrs().Index
+	if err := netlink.LinkSetARPOff(dev); err != nil {
+		return fmt.Errorf("silence ARP on %s: %w", p.Interface, err)
+	}
+	if err := netlink.LinkSetUp(dev); err != nil {
+		return fmt.Errorf("bring %s up: %w", p.Interface, err)
 	}
 	return nil
 }
@@ -193,9 +263,15 @@ func (l *Lab) introduce() error {
 	return nil
 }
 
-// attachPass puts a program that passes everything on the client end. Only
+// attachPass puts a program that passes everything on the server's peer. Only
 // with one there does a veth keep taking what the other end sends by XDP_TX.
-func (l *Lab) attachPass() error {
+func (l *Lab) attachPass(opts Options) error {
+	peer, index := l.Client.Namespace, l.Client.Index
+	if l.Middle != nil {
+		peer, index = l.Middle.Namespace, l.Middle.Server.Index
+	} else if opts.PlainClient {
+		return nil
+	}
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name:         "lab_pass",
 		Type:         ebpf.XDP,
@@ -206,15 +282,75 @@ func (l *Lab) attachPass() error {
 		return fmt.Errorf("load pass program: %w", err)
 	}
 	l.pass = prog
-	return l.Client.Do(func() error {
+	return peer.Do(func() error {
 		l.peer, err = link.AttachXDP(link.XDPOptions{
-			Program: prog, Interface: l.Client.Index, Flags: link.XDPDriverMode,
+			Program: prog, Interface: index, Flags: link.XDPDriverMode,
 		})
 		if err != nil {
 			return fmt.Errorf("attach pass program: %w", err)
 		}
 		return nil
 	})
+}
+
+// awaitUp returns when every interface sends and receives. Until the kernel has
+// dealt with the carrier's coming up and with new addresses, some time later,
+// it drops frames and says nothing.
+func (l *Lab) awaitUp() error {
+	for _, end := range []*End{&l.Server, &l.Client} {
+		if err := await(end.Namespace, end.Interface, end.local); err != nil {
+			return err
+		}
+	}
+	if l.Middle == nil {
+		return nil
+	}
+	for _, port := range []*Port{&l.Middle.Server, &l.Middle.Client} {
+		if err := await(l.Middle.Namespace, port.Interface, func() bool { return true }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// await returns when an interface is up and more holds in its namespace.
+func await(in *Namespace, name string, more func() bool) error {
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		up := false
+		err := in.Do(func() error {
+			dev, err := netlink.LinkByName(name)
+			if err != nil || dev.Attrs().OperState != netlink.OperUp {
+				return err
+			}
+			up = more()
+			// Whoever brought it up has finished once this gets the lock.
+			return netlink.LinkSetUp(dev)
+		})
+		if err != nil {
+			return fmt.Errorf("wait for %s: %w", name, err)
+		}
+		if up {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("wait for %s: it does not come up", name)
+		}
+	}
+}
+
+// local reports whether the thread's namespace takes the end's addresses for
+// its own. A new IPv6 address has to wait for that.
+func (e *End) local() bool {
+	for _, addr := range []netip.Addr{e.IPv4, e.IPv6} {
+		routes, err := netlink.RouteGet(addr.AsSlice())
+		if addr.Is6() && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)) {
+			continue
+		}
+		if err != nil || len(routes) == 0 || routes[0].Type != unix.RTN_LOCAL {
+			return false
+		}
+	}
+	return true
 }
 
 // Close takes the pair down. Processes still inside a namespace keep it.
@@ -228,24 +364,29 @@ func (l *Lab) Close() error {
 		errs = append(errs, l.pass.Close())
 		l.pass = nil
 	}
-	if l.Server.Namespace != nil {
-		// Deleting one end deletes both at once; closing the namespaces
-		// alone leaves that to the kernel's own time.
-		errs = append(errs, l.Server.Do(func() error {
-			dev, err := netlink.LinkByName(ServerInterface)
-			if err != nil {
-				return nil
-			}
-			return netlink.LinkDel(dev)
-		}))
-		errs = append(errs, l.Server.Namespace.Close())
-		l.Server.Namespace = nil
+	for _, end := range []*End{&l.Server, &l.Client} {
+		if end.Namespace != nil {
+			errs = append(errs, end.remove(), end.Namespace.Close())
+			end.Namespace = nil
+		}
 	}
-	if l.Client.Namespace != nil {
-		errs = append(errs, l.Client.Namespace.Close())
-		l.Client.Namespace = nil
+	if l.Middle != nil {
+		errs = append(errs, l.Middle.Close())
+		l.Middle = nil
 	}
 	return errors.Join(errs...)
+}
+
+// remove deletes the end's device, and with it the other end of the pair;
+// closing the namespaces alone leaves that to the kernel's own time.
+func (e *End) remove() error {
+	return e.Do(func() error {
+		dev, err := netlink.LinkByName(e.Interface)
+		if err != nil {
+			return nil // it went with the other end, or never was
+		}
+		return netlink.LinkDel(dev)
+	})
 }
 
 // MountBPFFS mounts the BPF file system where tools expect it unless it is

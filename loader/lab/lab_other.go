@@ -26,6 +26,8 @@ func (n *Namespace) Close() error { return nil }
 type Lab struct {
 	Server End
 	Client End
+	Middle *Middle
+	MTU    int
 }
 
 // New reports ErrUnavailable.
