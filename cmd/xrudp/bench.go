@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/xrudp/xrudp/cmd/xrudp/bench"
 )
@@ -17,11 +18,14 @@ func benchCommand(ctx context.Context, args []string, out io.Writer) error {
 			return benchKernelAck(ctx, args[1:], out)
 		case "echo":
 			return benchEcho(ctx, args[1:], out)
+		case "sim":
+			return benchSim(ctx, args[1:], out)
 		}
 	}
 	fmt.Fprint(os.Stderr, "usage: xrudp bench <measurement> [flags]\n\n"+
 		"  kernel-ack  packets per second acknowledged in XDP, beside bare XDP_TX\n"+
-		"  echo        round trips to the kernel and to a worker, XDP beside UDP sockets\n")
+		"  echo        round trips to the kernel and to a worker, XDP beside UDP sockets\n"+
+		"  sim         goodput, latency, fairness and queues on simulated paths\n")
 	return errUsage
 }
 
@@ -43,5 +47,45 @@ func benchKernelAck(ctx context.Context, args []string, out io.Writer) error {
 		return printJSON(out, result)
 	}
 	result.Write(out)
+	return nil
+}
+
+func benchSim(ctx context.Context, args []string, out io.Writer) error {
+	var opts bench.SimOptions
+	fs := flag.NewFlagSet("bench sim", flag.ContinueOnError)
+	fs.Uint64Var(&opts.Seed, "seed", 1, "the same seed gives the same numbers")
+	controllers := fs.String("controllers", "", "congestion controllers to compare, separated by commas (default all)")
+	fs.BoolVar(&opts.ToClient, "to-client", false, "send bulk data from the server to the client")
+	fs.BoolVar(&opts.Quick, "quick", false, "a smaller grid, and less time for each cell")
+	trace := fs.String("trace", "", "also run over the recorded path in this `file`")
+	folder := fs.String("out", "", "write the report, plots and packets into this `folder`")
+	asJSON := fs.Bool("json", false, "print one JSON object")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	if *controllers != "" {
+		opts.Controllers = strings.Split(*controllers, ",")
+	}
+	if *trace != "" {
+		var err error
+		if opts.Trace, err = bench.ReadTrace(*trace); err != nil {
+			return err
+		}
+	}
+	result, err := bench.Sim(ctx, opts)
+	if err != nil {
+		return err
+	}
+	if *folder != "" {
+		if err := result.WriteFiles(*folder); err != nil {
+			return err
+		}
+	}
+	switch {
+	case *asJSON:
+		return printJSON(out, result)
+	case *folder == "":
+		result.Write(out)
+	}
 	return nil
 }

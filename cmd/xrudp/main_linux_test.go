@@ -206,6 +206,8 @@ func TestUsage(t *testing.T) {
 		{"unknown_command", []string{"fly"}, 2, "", `no command "fly"`},
 		{"unknown_flag", []string{"bots", "--wings"}, 2, "", "wings"},
 		{"unknown_measurement", []string{"bench", "wind"}, 2, "", "kernel-ack"},
+		{"unknown_controller", []string{"bench", "sim", "--controllers", "wishful"}, 1, "", "wishful"},
+		{"no_trace", []string{"bench", "sim", "--trace", "/nowhere"}, 1, "", "open trace"},
 		{"argument_left_over", []string{"run", "now"}, 2, "", `unexpected "now"`},
 		{"bad_value", []string{"bots", "--bots", "-3"}, 1, "", "-3 bots"},
 		{"nobody_there", []string{"bots", "--server", "256.0.0.1:1", "--bots", "1"}, 1, "", "dial"},
