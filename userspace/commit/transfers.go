@@ -268,7 +268,8 @@ func bitmapSize(total uint16) int {
 }
 
 func pagesFor(total, chunk uint16) int {
-	return (bitmapSize(total) + int(total)*int(chunk) + TransferPage - 1) / TransferPage
+	size := uint64(bitmapSize(total)) + uint64(total)*uint64(chunk)
+	return int((size + TransferPage - 1) / TransferPage)
 }
 
 func (t *Transfers) bitmap(handle uint32) []uint64 {
