@@ -62,8 +62,9 @@ const (
 	ChunkKept Taken = iota
 	// ChunkCompletes its message.
 	ChunkCompletes
-	// ChunkWaits is reliable, and there is no room for its message now. Nothing
-	// changed: the caller keeps the packet and offers the chunk again.
+	// ChunkWaits is reliable, and there is no room for its message now, even
+	// after unreliable ones gave way. The caller keeps the packet and offers
+	// the chunk again.
 	ChunkWaits
 	// ChunkWithoutRoom is unreliable, and there is no room for its message.
 	ChunkWithoutRoom
@@ -182,8 +183,9 @@ type class struct {
 
 // Init makes the Reassembler ready. It takes messages of up to limit bytes,
 // and of all that are kept at a time no more than that. order is the
-// session's, which knows what reliable ordered messages are still awaited. A
-// timeout of 0 means TransferTimeout.
+// session's, which knows what reliable ordered messages are still awaited; nil
+// where nobody knows, as in a session of a former process. A timeout of 0 means
+// TransferTimeout.
 func (r *Reassembler) Init(session uint64, memory Memory, order *Orderer, limit int, timeout uint64) {
 	if timeout == 0 {
 		timeout = TransferTimeout
@@ -265,7 +267,7 @@ func (r *Reassembler) isOver(c *Chunk) bool {
 	case over.has(c.Fragment.Transfer):
 		return true
 	case c.Channel&wire.Unordered == 0:
-		return r.order.Classify(c.Channel, c.ID) == Illegal
+		return r.order != nil && r.order.Classify(c.Channel, c.ID) == Illegal
 	}
 	return r.skips.find(c.Channel, c.ID, c.Sequence)
 }

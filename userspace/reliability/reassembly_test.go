@@ -317,6 +317,13 @@ func TestReassemblerAbandons(t *testing.T) {
 		r.order.Advance(ordered.channel)
 		takes(t, r, ordered.part(1), 0, ChunkLate)
 	})
+	t.Run("ordered_by_nobody_knows_whom", func(t *testing.T) {
+		r := newReassembler(testLimit)
+		r.order = nil
+		p := ordered
+		p.id = MaxAhead + 1
+		takes(t, r, p.part(1), 0, ChunkKept)
+	})
 	t.Run("ordered_and_held", func(t *testing.T) {
 		r := newReassembler(testLimit)
 		p := ordered
