@@ -30,7 +30,7 @@ FUZZTIME  ?= 20s
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo '  make run ARGS="--duration 20s"      passes arguments to xrudp run'
+	@echo '  make run ARGS="--loss 5%"           passes arguments to xrudp run'
 	@echo '  make test PKGS=./userspace/wire     one package'
 	@echo '  make bench-compare BASE=v0.1.0      against another commit'
 

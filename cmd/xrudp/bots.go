@@ -9,8 +9,16 @@ import (
 	"os"
 	"time"
 
+	"github.com/xrudp/xrudp/loader/lab/impair"
 	"github.com/xrudp/xrudp/userspace/bots"
+	"github.com/xrudp/xrudp/userspace/client"
 )
+
+// botsResult is what the bots found, and what their path did.
+type botsResult struct {
+	bots.Result
+	Path *pathResult `json:"path,omitempty"`
+}
 
 func botsCommand(ctx context.Context, args []string, out io.Writer) error {
 	var opts bots.Options
@@ -19,11 +27,16 @@ func botsCommand(ctx context.Context, args []string, out io.Writer) error {
 	fs.IntVar(&opts.Bots, "bots", 64, "how many play")
 	fs.IntVar(&opts.Rooms, "rooms", 0, "rooms they spread over; 0: one for every 64")
 	fs.DurationVar(&opts.Duration, "duration", 20*time.Second, "how long they play; 0: until interrupted")
-	fs.Float64Var(&opts.Rate, "rate", 4, "reliable messages of each per second")
+	addRateFlag(fs, &opts.Rate)
 	fs.Float64Var(&opts.PositionRate, "positions", 20, "positions of each per second")
 	asJSON := fs.Bool("json", false, "print the verdict as one JSON object")
 	quiet := fs.Bool("quiet", false, "no line per second")
+	path := addPathFlags(fs)
 	if err := parse(fs, args); err != nil {
+		return err
+	}
+	spoiled, err := path.conditions()
+	if err != nil {
 		return err
 	}
 	// 0 would stand for the default.
@@ -31,6 +44,19 @@ func botsCommand(ctx context.Context, args []string, out io.Writer) error {
 		if *rate == 0 {
 			*rate = -1
 		}
+	}
+	// On a path that loses much, beginning and end take their time.
+	opts.Client = client.Options{HandshakeTimeout: 15 * time.Second, CloseTimeout: 15 * time.Second}
+	server := opts.Server
+	var relay *impair.UDP
+	if path.given() {
+		relay, err = impair.ListenUDP(server, impair.Options{ToServer: spoiled, ToClient: spoiled})
+		if err != nil {
+			return err
+		}
+		defer relay.Close()
+		opts.Server = relay.Addr().String()
+		fmt.Fprintf(os.Stderr, "path: %v, by a relay on %s\n", path, opts.Server)
 	}
 	check, err := bots.New(opts)
 	if err != nil {
@@ -40,7 +66,8 @@ func botsCommand(ctx context.Context, args []string, out io.Writer) error {
 	if !*quiet {
 		go reportProgress(check, opts.Bots, done)
 	}
-	result, err := check.Run(ctx)
+	result := botsResult{}
+	result.Result, err = check.Run(ctx)
 	close(done)
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
@@ -48,12 +75,21 @@ func botsCommand(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return err
 	}
+	result.Server = server
+	if relay != nil {
+		result.Path = &pathResult{
+			Conditions: path.String(),
+			ToServer:   impair.Stats{PathStats: relay.Stats(impair.ToServer)},
+			ToClients:  impair.Stats{PathStats: relay.Stats(impair.ToClient)},
+		}
+	}
 	if *asJSON {
 		if err := printJSON(out, result); err != nil {
 			return err
 		}
 	} else {
-		writeVerdict(out, result)
+		writeVerdict(out, result.Result)
+		result.Path.write(out)
 	}
 	if !result.Clean {
 		return errNotClean

@@ -24,7 +24,7 @@ func benchEcho(ctx context.Context, args []string, out io.Writer) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	at, err := newPlace()
+	at, err := newPlace(nil)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/xrudp/xrudp/cmd/xrudp/child"
 	"github.com/xrudp/xrudp/loader/lab"
+	"github.com/xrudp/xrudp/loader/lab/impair"
 	"github.com/xrudp/xrudp/loader/lab/labtest"
 )
 
@@ -106,6 +107,106 @@ func TestRun(t *testing.T) {
 			expectNoPins(t, cmd.Process.Pid)
 		})
 	}
+}
+
+// A path that loses, delays, reorders, doubles and damages packets changes
+// nothing about the verdict.
+func TestRunOnBadPath(t *testing.T) {
+	tests := []struct {
+		name, mode string
+		xdp        bool
+	}{
+		{"sockets", "udp", false},
+		{"xdp", "native", true},
+		{"generic", "generic", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.xdp {
+				labtest.New(t, lab.Options{}) // or skips
+			}
+			cmd, stdout, stderr := prepare(t, "run", "--duration", "2s", "--bots", "8", "--rate", "10",
+				"--mode", tt.mode, "--json", "--loss", "5%", "--delay", "10ms", "--jitter", "2ms",
+				"--reorder", "0.05", "--duplicate", "2%", "--corrupt", "2%", "--bandwidth", "20mbit")
+			if err := cmd.Run(); err != nil {
+				t.Fatalf("%v\n%s%s", err, stdout, stderr)
+			}
+			var r runResult
+			if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
+				t.Fatal(err)
+			}
+			if !r.Bots.Clean || r.Bots.Sent == 0 || r.Serving.Mode != tt.mode {
+				t.Errorf("result %+v", r)
+			}
+			checkPath(t, r.Path)
+			expectNoPins(t, cmd.Process.Pid)
+		})
+	}
+}
+
+func checkPath(t *testing.T, r *pathResult) {
+	t.Helper()
+	if r == nil {
+		t.Fatal("nothing is said of the path")
+	}
+	for _, s := range []impair.Stats{r.ToServer, r.ToClients} {
+		if s.Lost == 0 || s.Duplicated == 0 || s.Corrupted == 0 || s.Missed+s.TooLong+s.Unsent+s.Refused > 0 {
+			t.Errorf("path: %+v", s)
+		}
+	}
+}
+
+// Bots that were given a server spoil the path to it themselves.
+func TestBotsOnBadPath(t *testing.T) {
+	server := startUDP(t)
+	cmd, stdout, stderr := prepare(t, "bots", "--server", server, "--duration", "1s", "--bots", "4",
+		"--rate", "20", "--loss", "0.05", "--delay", "5ms", "--duplicate", "5%", "--corrupt", "5%", "--json", "--quiet")
+	if err := cmd.Run(); err != nil {
+		t.Errorf("%v\n%s%s", err, stdout, stderr)
+	}
+	var r botsResult
+	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
+		t.Fatal(err)
+	}
+	if !r.Clean || r.Sent == 0 || r.Server != server || r.RTTMicros < 10_000 {
+		t.Errorf("result %+v", r.Result)
+	}
+	checkPath(t, r.Path)
+}
+
+// startUDP runs a server on the loopback interface until the test ends, and
+// returns its address.
+func startUDP(t *testing.T) string {
+	t.Helper()
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "127.0.0.1:" + port
+	cmd := exec.Command(filepath.Join(filepath.Dir(xrudp), "xrudpd"),
+		"--mode", "udp", "--listen", address, "--state-dir", t.TempDir())
+	serving := make(chan struct{})
+	var once sync.Once
+	cmd.Stderr = child.Lines(func(line string) {
+		if strings.Contains(line, `"message":"serving"`) {
+			once.Do(func() { close(serving) })
+		}
+	})
+	p, err := child.Start(cmd, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Stop(10 * time.Second); err != nil {
+			t.Errorf("stop server: %v", err)
+		}
+	})
+	select {
+	case <-serving:
+	case <-p.Done():
+		t.Fatalf("the server ended: %v", p.Err())
+	}
+	return address
 }
 
 // Ctrl-C ends everything in order, with a verdict.
@@ -210,6 +311,13 @@ func TestUsage(t *testing.T) {
 		{"no_trace", []string{"bench", "sim", "--trace", "/nowhere"}, 1, "", "open trace"},
 		{"argument_left_over", []string{"run", "now"}, 2, "", `unexpected "now"`},
 		{"bad_value", []string{"bots", "--bots", "-3"}, 1, "", "-3 bots"},
+		{"loss_above_all", []string{"run", "--loss", "150%"}, 1, "", "xrudp run: --loss 150%: not a share of the packets from 0% to 100%, such as 5% or 0.05\n"},
+		{"loss_without_percent", []string{"bots", "--loss", "5"}, 1, "", "--loss 5: not a share"},
+		{"loss_is_no_number", []string{"bots", "--loss", "NaN"}, 1, "", "--loss NaN: not a share"},
+		{"delay_without_unit", []string{"run", "--delay", "20"}, 1, "", "xrudp run: --delay 20: not a time from 0s to 10s, such as 20ms\n"},
+		{"jitter_below_zero", []string{"bots", "--jitter", "-1ms"}, 1, "", "--jitter -1ms: not a time"},
+		{"bandwidth_without_unit", []string{"run", "--bandwidth", "20"}, 1, "", "xrudp run: --bandwidth 20: not a bandwidth from 8bit to 100gbit a second, such as 20mbit\n"},
+		{"rate_for_bandwidth", []string{"run", "--rate", "20mbit"}, 2, "", "--bandwidth 20mbit"},
 		{"nobody_there", []string{"bots", "--server", "256.0.0.1:1", "--bots", "1"}, 1, "", "dial"},
 	}
 	for _, tt := range tests {

@@ -13,6 +13,7 @@ import (
 	"github.com/xrudp/xrudp/cmd/xrudp/child"
 	"github.com/xrudp/xrudp/loader"
 	"github.com/xrudp/xrudp/loader/lab"
+	"github.com/xrudp/xrudp/loader/lab/impair"
 )
 
 // How long a server may take to begin and to end.
@@ -26,31 +27,44 @@ const labPort = 7777
 // place is where servers and clients meet: a veth pair between two network
 // namespaces or, where there can be none, the loopback interface.
 type place struct {
-	lab     *lab.Lab // nil on the loopback interface
-	why     error    // there is no lab
-	servers int      // started so far
+	lab     *lab.Lab      // nil on the loopback interface
+	stage   *impair.Stage // what spoils the lab's path, nil for nothing
+	why     error         // there is no lab
+	servers int           // started so far
 }
 
-func newPlace() (*place, error) {
+// newPlace finds a place. In a lab that is to have a stage, spoil says what it
+// does; on the loopback interface nothing does.
+func newPlace(spoil *impair.Options) (*place, error) {
 	if os.Geteuid() != 0 {
 		return &place{why: errors.New("network namespaces and XDP need root")}, nil
 	}
 	if err := lab.MountBPFFS(); err != nil {
 		return &place{why: err}, nil
 	}
-	l, err := lab.New(lab.Options{})
+	l, err := lab.New(lab.Options{Middle: spoil != nil})
 	if errors.Is(err, lab.ErrUnavailable) {
 		return &place{why: err}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &place{lab: l}, nil
+	p := &place{lab: l}
+	if spoil != nil {
+		// It outlives an interrupt, after which the bots still have to leave.
+		if p.stage, err = impair.Start(context.Background(), l, *spoil); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	return p, nil
 }
 
 // String says where one is, and why not better.
 func (p *place) String() string {
-	if p.lab != nil {
+	switch {
+	case p.stage != nil:
+		return "veth pairs between three network namespaces, the one in the middle spoiling the path"
+	case p.lab != nil:
 		return "a veth pair between two network namespaces"
 	}
 	return fmt.Sprintf("the loopback interface, with UDP sockets in place of XDP: %v", p.why)
@@ -60,7 +74,11 @@ func (p *place) close() error {
 	if p.lab == nil {
 		return nil
 	}
-	return p.lab.Close()
+	var err error
+	if p.stage != nil {
+		err = p.stage.Close()
+	}
+	return errors.Join(err, p.lab.Close())
 }
 
 // clients is the namespace of the clients, nil for this process's own.

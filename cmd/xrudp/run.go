@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/xrudp/xrudp/cmd/xrudp/child"
+	"github.com/xrudp/xrudp/loader/lab/impair"
 	"github.com/xrudp/xrudp/userspace/bots"
 )
 
@@ -26,6 +27,7 @@ type runOptions struct {
 	bots     int
 	rate     float64
 	mode     string
+	path     pathFlags
 }
 
 // runResult is the report of a run.
@@ -36,6 +38,8 @@ type runResult struct {
 	// KernelShare is the part of the accepted reliable data packets that the
 	// kernel acknowledged.
 	KernelShare float64 `json:"kernel_share"`
+	// Path is what a bad one did.
+	Path *pathResult `json:"path,omitempty"`
 }
 
 // runCommand is the demonstration: a server, bots, and a report.
@@ -44,17 +48,26 @@ func runCommand(ctx context.Context, args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("run", flag.ContinueOnError)
 	fs.DurationVar(&opts.duration, "duration", 0, "how long the bots play; 0: until interrupted")
 	fs.IntVar(&opts.bots, "bots", 64, "how many bots play")
-	fs.Float64Var(&opts.rate, "rate", 4, "reliable messages of each bot per second")
+	addRateFlag(fs, &opts.rate)
 	fs.StringVar(&opts.mode, "mode", "auto", "of the server: auto, xdp, native, generic or udp")
 	asJSON := fs.Bool("json", false, "print one JSON object at the end and nothing else")
+	opts.path = addPathFlags(fs)
 	if err := parse(fs, args); err != nil {
+		return err
+	}
+	spoiled, err := opts.path.conditions()
+	if err != nil {
 		return err
 	}
 	notes := out
 	if *asJSON {
 		notes = io.Discard
 	}
-	at, err := newPlace()
+	var spoil *impair.Options
+	if opts.path.given() {
+		spoil = &impair.Options{ToServer: spoiled, ToClient: spoiled}
+	}
+	at, err := newPlace(spoil)
 	if err != nil {
 		return err
 	}
@@ -86,9 +99,17 @@ func play(ctx context.Context, opts runOptions, at *place, notes io.Writer) (r r
 	}
 	r.Serving = s.serving
 	fmt.Fprintf(notes, "server: %s\n", describe(r.Serving))
-	if r.Bots, err = playBots(ctx, opts, at, s, notes); err != nil {
+	if at.stage != nil {
+		fmt.Fprintf(notes, "path: %v\n", opts.path)
+	}
+	found, err := playBots(ctx, opts, at, s, notes)
+	if err != nil {
 		s.finish()
 		return r, err
+	}
+	r.Bots, r.Path = found.Result, found.Path
+	if at.stage != nil {
+		r.Path = &pathResult{opts.path.String(), at.stage.Stats(impair.ToServer), at.stage.Stats(impair.ToClient)}
 	}
 	if r.Server, err = s.finish(); err != nil {
 		return r, err
@@ -101,14 +122,19 @@ func play(ctx context.Context, opts runOptions, at *place, notes io.Writer) (r r
 
 // playBots runs `xrudp bots` on the clients' side and returns its verdict. An
 // interrupt reaches the bots first, who then leave in order.
-func playBots(ctx context.Context, opts runOptions, at *place, s *server, notes io.Writer) (result bots.Result, err error) {
+func playBots(ctx context.Context, opts runOptions, at *place, s *server, notes io.Writer) (result botsResult, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return result, fmt.Errorf("find this program: %w", err)
 	}
-	cmd := exec.Command(self, "bots", "--json",
-		"--server", s.address, "--bots", strconv.Itoa(opts.bots),
-		"--duration", opts.duration.String(), "--rate", strconv.FormatFloat(opts.rate, 'g', -1, 64))
+	args := []string{
+		"bots", "--json", "--server", s.address, "--bots", strconv.Itoa(opts.bots),
+		"--duration", opts.duration.String(), "--rate", strconv.FormatFloat(opts.rate, 'g', -1, 64),
+	}
+	if at.stage == nil {
+		args = append(args, opts.path.arguments()...)
+	}
+	cmd := exec.Command(self, args...)
 	var verdict bytes.Buffer
 	cmd.Stdout = &verdict
 	var last string
@@ -150,5 +176,6 @@ func writeRun(out io.Writer, r runResult) {
 	fmt.Fprintf(out, "\nserver: %s\n", describe(r.Serving))
 	fmt.Fprintf(out, "  reliable data packets        %d accepted, %d acknowledged in the kernel: %.2f%%\n",
 		r.Server.ReliableAccepted, r.Server.KernelAcked, 100*r.KernelShare)
+	r.Path.write(out)
 	writeVerdict(out, r.Bots)
 }
