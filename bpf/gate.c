@@ -122,17 +122,23 @@ static __always_inline enum gate_outcome answer_syn(struct xdp_md *ctx,
 						    struct packet *p,
 						    struct reply *r)
 {
-	/* The MTU option, as it stands on the wire. */
+	/* Two options, as they stand on the wire. */
 	__u64 mtu = OPT_MTU << 24 | OPT_MTU_LEN << 16 | cfg->max_datagram;
+	__u64 control = (__u64)OPT_CONTROL << 40 |
+			(__u64)OPT_CONTROL_LEN << 32 | cfg->control_bytes;
 	struct cookie_input in;
 	__u64 cookie;
-	int sack;
+	bool sack;
+	int wants;
 
 	if (p->frame.payload_len < SYN_MIN_LEN)
 		return OUTCOME_drop_syn_length;
-	sack = syn_options(ctx, p->body, p->body_len);
-	if (sack < 0)
+	wants = syn_options(ctx, p->body, p->body_len);
+	if (wants < 0)
 		return OUTCOME_drop_syn_option;
+	sack = (wants & SYN_WANTS_SACK) && (cfg->features & FEATURE_SACK);
+	if (!(wants & SYN_WANTS_CONTROL) || !cfg->control_bytes)
+		control = 0;
 
 	cookie_input_of(&in, p, p->seq);
 	cookie = cookie_for(&in, cfg->cookie_current);
@@ -141,15 +147,19 @@ static __always_inline enum gate_outcome answer_syn(struct xdp_md *ctx,
 	r->words[2] |= OPT_COOKIE << 16 | OPT_COOKIE_LEN << 8 | cookie >> 56;
 	r->words[3] = cookie << 8;
 	r->len += 2 + OPT_COOKIE_LEN;
-	if (sack && (cfg->features & FEATURE_SACK)) {
+	if (sack) {
 		r->words[3] |= OPT_SACK;
-		r->words[4] = mtu << 24;
+		r->words[4] = mtu << 24 | control >> 24;
+		r->words[5] = control << 40;
 		r->len += 2;
 	} else {
 		r->words[3] |= mtu >> 24;
-		r->words[4] = mtu << 40;
+		r->words[4] = mtu << 40 | control >> 8;
+		r->words[5] = control << 56;
 	}
 	r->len += 2 + OPT_MTU_LEN;
+	if (control)
+		r->len += 2 + OPT_CONTROL_LEN;
 	return OUTCOME_tx_syn_ack;
 }
 
@@ -321,6 +331,11 @@ static __always_inline bool accept(struct session *s, struct flow *f,
 
 	s->packets++;
 	s->bytes += p->frame.payload_len;
+	/* A packet may end one episode of congestion and begin the next. */
+	if (p->flags & FLAG_CWR)
+		s->marked = 0;
+	if (p->frame.ce)
+		s->marked = 1;
 
 	flow_begin(f);
 	f->last_seen = p->now;
@@ -344,9 +359,15 @@ static __always_inline bool accept(struct session *s, struct flow *f,
 			f->window = p->window;
 			changed = true;
 		}
+		if (p->echo)
+			f->echo = p->echo;
 		if (p->echo && rtt - 1 < RTT_MAX_US - 1) {
 			f->rtt_us = rtt;
 			f->rtt_count++;
+			changed = true;
+		}
+		if (p->flags & FLAG_ECE) {
+			f->ece++;
 			changed = true;
 		}
 	}
@@ -399,14 +420,42 @@ static __always_inline bool find_ring(const struct config *cfg, __u32 worker,
 	return true;
 }
 
-static __always_inline void
-build_ack(const struct config *cfg, const struct session *s,
-	  const struct flow *f, const struct packet *p, const struct ring *ring,
-	  const struct window_view *v, struct reply *r)
+/* How many more of a session's packets may wait for its worker. */
+static __always_inline __u32 budget_left(const struct config *cfg,
+					 const struct flow *f, __u32 committed)
 {
-	__u32 window = ring->free < RCV_WINDOW ? ring->free : RCV_WINDOW;
+	__s32 waiting = committed - READ_ONCE(f->released);
 
-	reply_header(r, READ_ONCE(f->snd_nxt), v->rcv_nxt, FLAG_ACK, window,
+	/* Another CPU may have committed since, and the worker been quick. */
+	if (waiting < 0)
+		waiting = 0;
+	return waiting < cfg->session_budget ? cfg->session_budget - waiting
+					     : 0;
+}
+
+/* The window to advertise while free slots are left; the worker is told. */
+static __always_inline __u32 advertise(const struct config *cfg, struct flow *f,
+				       __u32 free, __u32 committed)
+{
+	__u32 window = budget_left(cfg, f, committed);
+
+	if (window > free)
+		window = free;
+	if (window > RCV_WINDOW)
+		window = RCV_WINDOW;
+	if (READ_ONCE(f->advertised) != window)
+		WRITE_ONCE(f->advertised, window);
+	return window;
+}
+
+static __always_inline void build_ack(const struct session *s,
+				      const struct flow *f,
+				      const struct packet *p, __u32 window,
+				      const struct window_view *v,
+				      struct reply *r)
+{
+	reply_header(r, READ_ONCE(f->snd_nxt), v->rcv_nxt,
+		     v->marked ? FLAG_ACK | FLAG_ECE : FLAG_ACK, window,
 		     p->now);
 	if (!(s->features & FEATURE_SACK))
 		return;
@@ -432,6 +481,7 @@ reacknowledge(const struct config *cfg, struct session *s, struct flow *f,
 	      bool duplicate, struct reply *r)
 {
 	struct window_view view;
+	__u32 window;
 	bool changed;
 
 	bpf_spin_lock(&s->lock);
@@ -442,7 +492,8 @@ reacknowledge(const struct config *cfg, struct session *s, struct flow *f,
 	bpf_spin_unlock(&s->lock);
 	if (changed)
 		mark_dirty(s);
-	build_ack(cfg, s, f, p, ring, &view, r);
+	window = advertise(cfg, f, ring->free, view.committed);
+	build_ack(s, f, p, window, &view, r);
 }
 
 /* Rings if the worker said that it sleeps; only the first to see it does. */
@@ -503,15 +554,21 @@ commit(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 	__u32 mask = cfg->commit_slots - 1;
 	struct window_view view;
 	struct commit_slot *slot;
-	__u32 at, number, len;
+	__u32 at, number, len, window;
 	__u64 *fill, *ready;
 	enum place place;
 	bool changed;
+	__u32 budget;
 
 	if (!ctl || !ring->free)
 		return OUTCOME_drop_ring_full;
 	if (p->seq != s->rcv_nxt && ring->free * 2 < cfg->commit_slots)
 		return OUTCOME_drop_ring_pressure;
+	/* As in the ring, what fills a gap finds room that others left it. */
+	budget = budget_left(cfg, f, s->committed);
+	if (!budget ||
+	    (p->seq != s->rcv_nxt && budget * 2 < cfg->session_budget))
+		return OUTCOME_drop_session_budget;
 
 	at = ring->first + (ctl->fill_tail & mask);
 	fill = bpf_map_lookup_elem(&commit_fill, &at);
@@ -552,6 +609,10 @@ commit(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 	if (changed)
 		mark_dirty(s);
 
+	if (place == PLACE_FRESH)
+		ring->free--;
+	/* Before the worker can give this packet back: it looks then. */
+	window = advertise(cfg, f, ring->free, view.committed);
 	if (place == PLACE_FRESH) {
 		WRITE_ONCE(slot->state, SLOT_COMMITTED);
 		*ready = number;
@@ -562,11 +623,10 @@ commit(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 		 */
 		__sync_lock_test_and_set(&ctl->ready_head, ctl->ready_head + 1);
 		WRITE_ONCE(ctl->fill_tail, ctl->fill_tail + 1);
-		ring->free--;
 		touch_next(cfg, ring);
 		ring_doorbell(s->worker);
 	}
-	build_ack(cfg, s, f, p, ring, &view, r);
+	build_ack(s, f, p, window, &view, r);
 	return place == PLACE_FRESH ? OUTCOME_tx_ack : OUTCOME_tx_ack_duplicate;
 }
 
@@ -721,8 +781,9 @@ static __always_inline enum gate_outcome classify(struct xdp_md *ctx,
 		else
 			out = OUTCOME_drop_no_session;
 	}
-	if (s && out >= OUTCOME_drop_udp_length &&
-	    out <= OUTCOME_drop_ring_pressure)
+	if (s && ((out >= OUTCOME_drop_udp_length &&
+		   out <= OUTCOME_drop_ring_pressure) ||
+		  out == OUTCOME_drop_session_budget))
 		__sync_fetch_and_add(&s->rejected, 1);
 	return out;
 }

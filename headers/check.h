@@ -95,7 +95,8 @@ __noinline int messages_valid(struct xdp_md *ctx, __u32 off, __u32 len)
 		if (at > MAX_DATAGRAM)
 			return 0;
 		m = frame_bytes(ctx, off + at, MSG_HDR_LEN);
-		if (!m || m[0] == 0 || m[0] >= MSG_TYPE_CONTROL)
+		if (!m || m[0] == 0 || m[0] == MSG_TYPE_CONTROL ||
+		    m[0] > MSG_TYPE_PAD)
 			return 0;
 		at += MSG_HDR_LEN + get16(m + MSG_OFF_LENGTH);
 		if (at >= len)
@@ -104,13 +105,15 @@ __noinline int messages_valid(struct xdp_md *ctx, __u32 off, __u32 len)
 	return 0;
 }
 
-#define SYN_MALFORMED (-1)
+#define SYN_MALFORMED	  (-1)
+#define SYN_WANTS_SACK	  1
+#define SYN_WANTS_CONTROL 2
 
-/* Returns 1 if the options of a SYN ask for SACK, 0 if not, SYN_MALFORMED. */
+/* Returns what the options of a SYN ask for, or SYN_MALFORMED. */
 __noinline int syn_options(struct xdp_md *ctx, __u32 off, __u32 len)
 {
 	__u32 at = 0;
-	int sack = 0;
+	int wants = 0;
 	int last = 0;
 
 	if (len > MAX_DATAGRAM || off > PAYLOAD_MAX + MAX_DATAGRAM)
@@ -119,14 +122,14 @@ __noinline int syn_options(struct xdp_md *ctx, __u32 off, __u32 len)
 		__u8 *o;
 
 		if (at == len)
-			return sack;
+			return wants;
 		if (at > MAX_DATAGRAM)
 			return SYN_MALFORMED;
 		o = frame_bytes(ctx, off + at, 1);
 		if (!o)
 			return SYN_MALFORMED;
 		if (o[0] == OPT_PAD)
-			return sack;
+			return wants;
 		o = frame_bytes(ctx, off + at, 2);
 		if (!o || i == OPT_MAX)
 			return SYN_MALFORMED;
@@ -136,12 +139,15 @@ __noinline int syn_options(struct xdp_md *ctx, __u32 off, __u32 len)
 		if (last == OPT_SACK) {
 			if (o[1] != 0)
 				return SYN_MALFORMED;
-			sack = 1;
+			wants |= SYN_WANTS_SACK;
 		}
 		if (last == OPT_MTU && o[1] != OPT_MTU_LEN)
 			return SYN_MALFORMED;
-		if (last == OPT_CONTROL && o[1] != OPT_CONTROL_LEN)
-			return SYN_MALFORMED;
+		if (last == OPT_CONTROL) {
+			if (o[1] != OPT_CONTROL_LEN)
+				return SYN_MALFORMED;
+			wants |= SYN_WANTS_CONTROL;
+		}
 		at += 2 + o[1];
 		if (at > len)
 			return SYN_MALFORMED;

@@ -16,7 +16,7 @@
 #include "proto.h"
 #include "stats.h"
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 #define CACHE_LINE  64
 #define MAX_PORTS   4
@@ -45,6 +45,8 @@ struct config {
 	__u32 features;	      /* FEATURE_* offered in SYN|ACK */
 	__u32 cookie_current; /* index into cookie_keys of the newest secret */
 	struct listen_port ports[MAX_PORTS];
+	__u32 control_bytes;  /* granted in option CONTROL, 0: not offered */
+	__u32 session_budget; /* packets of a session that wait for its worker */
 };
 
 struct cookie_key {
@@ -83,6 +85,8 @@ struct session {
 	__u64 committed;   /* reliable packets */
 	__u64 duplicates;
 	__u64 rejected; /* belonging to the session, but dropped */
+	__u32 marked;	/* 1: CE arrived, and no CWR since */
+	__u32 pad;
 
 	/* Bit sequence % RCV_WINDOW: held. Untouched by what comes in order. */
 	__u64 rcv_bits[RCV_WORDS];
@@ -105,11 +109,14 @@ struct flow {
 	__u16 sack_words;
 	__u32 rtt_us;	 /* newest sample, 0 before the first */
 	__u32 rtt_count; /* samples taken */
-	__u32 pad0;
+	__u32 echo;	 /* of the newest fresh acknowledgement, low 32 bits */
 	__u64 last_seen; /* ns, CLOCK_MONOTONIC */
 	__u64 sack
 		[ACKB_WORDS_MAX]; /* bit i of word w: ack + 1 + 64 w + i arrived */
-	__u64 pad1[8]; /* a second line, against adjacent-line prefetch */
+	/* A second line, which hardly changes. */
+	__u32 ece;	  /* fresh acknowledgements that carried ECE */
+	__u32 advertised; /* the last window of an answer, packets */
+	__u64 pad1[7];
 
 	/* Written by the owning worker. */
 	__u64 id;      /* of the session */
@@ -118,7 +125,11 @@ struct flow {
 	__u32 client_isn;
 	__u32 server_isn;
 	struct session_key key;
-	__u32 pad2;
+	/*
+	 * Packets of the session that were given back, as session.committed
+	 * counts them; stored now and then.
+	 */
+	__u32 released;
 	__u64 opened; /* ns, CLOCK_MONOTONIC */
 
 	/* Reliable packets before it were handed over; kept without XDP only. */
@@ -150,10 +161,10 @@ struct commit_slot {
 	__u8 pad0;
 	__u32 state;		 /* SLOT_* */
 	__u8 data[MAX_DATAGRAM]; /* body behind the acknowledgement block */
-	__u8 pad1[40];
+	__u8 pad1[24];
 };
 
-_Static_assert(sizeof(struct commit_slot) == 1280, "commit_slot");
+_Static_assert(sizeof(struct commit_slot) == 1536, "commit_slot");
 
 /*
  * Indices of one commit ring, free-running, as in AF_XDP. A ring has a pool

@@ -23,6 +23,7 @@
 #define IP_MF	  0x2000
 #define IP_DF	  0x4000
 #define IP_OFFSET 0x1fff
+#define ECN_CE	  0x03
 
 struct vlan_tag {
 	__be16 tci;
@@ -55,6 +56,7 @@ struct frame {
 	bool ip6;
 	bool to_group;	    /* multicast or broadcast at either layer */
 	bool length_agrees; /* UDP length equals the IP payload's */
+	bool ce;	    /* Congestion Experienced (RFC 3168) */
 };
 
 /* No outcome yet: go on. */
@@ -103,6 +105,7 @@ parse_ip4(struct cursor *c, struct frame *f, __u32 *ip_payload)
 	if (ip->protocol != IPPROTO_UDP)
 		return OUTCOME_pass_not_udp;
 
+	f->ce = (ip->tos & ECN_CE) == ECN_CE;
 	f->key.client_addr[2] = bpf_htonl(0xffff);
 	f->key.client_addr[3] = ip->saddr;
 	f->key.server_addr[2] = bpf_htonl(0xffff);
@@ -134,6 +137,8 @@ parse_ip6(struct cursor *c, struct frame *f, __u32 *ip_payload)
 	if (ip->nexthdr != IPPROTO_UDP)
 		return OUTCOME_pass_not_udp;
 
+	/* The traffic class lies across the first two bytes. */
+	f->ce = (ip->flow_lbl[0] >> 4 & ECN_CE) == ECN_CE;
 	__builtin_memcpy(f->key.client_addr, &ip->saddr, 16);
 	__builtin_memcpy(f->key.server_addr, &ip->daddr, 16);
 	if (ip->daddr.in6_u.u6_addr8[0] == 0xff)

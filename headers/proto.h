@@ -25,8 +25,8 @@
 #define FLAG_ECE 0x40
 #define FLAG_CWR 0x80
 
-/* Largest UDP payload before path-MTU discovery, and smallest SYN. */
-#define MAX_DATAGRAM 1200
+/* Largest UDP payload that ever comes, and smallest SYN. */
+#define MAX_DATAGRAM 1472
 #define SYN_MIN_LEN  64
 
 /* Options of SYN, SYN|ACK and HELLO: kind u8, length u8 of the value, value. */
@@ -40,8 +40,10 @@
 #define OPT_CONTROL_LEN 4
 #define OPT_MAX		8 /* options in one list, the pad excluded */
 
-/* SYN|ACK: header, COOKIE, SACK where asked for, MTU. */
-#define SYNACK_MAX_LEN (HDR_LEN + 2 + OPT_COOKIE_LEN + 2 + 2 + OPT_MTU_LEN)
+/* SYN|ACK: header, COOKIE, SACK where asked for, MTU, CONTROL likewise. */
+#define SYNACK_MAX_LEN                                            \
+	(HDR_LEN + 2 + OPT_COOKIE_LEN + 2 + 2 + OPT_MTU_LEN + 2 + \
+	 OPT_CONTROL_LEN)
 _Static_assert(SYNACK_MAX_LEN < SYN_MIN_LEN, "no amplification");
 
 /* Reasons of FIN and RST from here on never travel. */
@@ -53,6 +55,10 @@ _Static_assert(SYNACK_MAX_LEN < SYN_MIN_LEN, "no amplification");
 #define MSG_MAX		 32   /* messages in one packet */
 #define MSG_TYPE_HELLO	 0xf0 /* completes a handshake, never inside a session */
 #define MSG_TYPE_CONTROL 0xf0 /* this and above belong to the transport */
+
+/* Types of the transport's own that are legal inside a session. */
+#define MSG_TYPE_FRAGMENT 0xf1
+#define MSG_TYPE_PAD	  0xf4
 
 /*
  * Acknowledgement block, first in the body of every packet of a session that

@@ -54,7 +54,8 @@
 	X(PASS, pass_data)                                                     \
 	X(PASS, pass_reset)                                                    \
 	/* Failure after the first write to the frame. */                      \
-	X(ABORTED, aborted_reply)
+	X(ABORTED, aborted_reply)                                              \
+	X(DROP, drop_session_budget) /* too many of the session wait already */
 /* clang-format on */
 
 #define GATE_OUTCOME_ENUM(verdict, name) OUTCOME_##name,

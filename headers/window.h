@@ -74,6 +74,8 @@ static __always_inline void window_mark(struct session *s, __u32 seq)
 struct window_view {
 	__u32 rcv_nxt;
 	__u32 words;
+	__u32 committed;
+	__u32 marked;
 	__u64 sack[ACKB_WORDS_MAX];
 };
 
@@ -84,6 +86,8 @@ static __always_inline void window_view(const struct session *s,
 
 	v->rcv_nxt = s->rcv_nxt;
 	v->words = 0;
+	v->committed = s->committed;
+	v->marked = s->marked;
 	if (s->rcv_high == s->rcv_nxt)
 		return;
 	for (int i = 0; i < ACKB_WORDS_MAX; i++, from += 64) {

@@ -32,6 +32,8 @@ func (g *Gate) configure() error {
 		MaxSessions:   uint32(o.Geometry.MaxSessions),
 		TransferPages: uint32(o.Geometry.TransferBytes / commit.TransferPage),
 		MaxDatagram:   uint32(o.MaxDatagram),
+		ControlBytes:  o.ControlBytes,
+		SessionBudget: uint32(o.SessionBudget),
 	}
 	if !o.NoSACK {
 		c.Features = gate.FeatureSACK

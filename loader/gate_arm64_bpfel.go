@@ -35,8 +35,8 @@ type gateCommitSlot struct {
 	Flags       uint8
 	Pad0        uint8
 	State       uint32
-	Data        [1200]uint8
-	Pad1        [40]uint8
+	Data        [1472]uint8
+	Pad1        [24]uint8
 }
 
 type gateConfig struct {
@@ -56,6 +56,8 @@ type gateConfig struct {
 		Profile uint8
 		Pad     uint8
 	}
+	ControlBytes  uint32
+	SessionBudget uint32
 }
 
 type gateCookieKey struct {
@@ -65,70 +67,73 @@ type gateCookieKey struct {
 }
 
 type gateFlow struct {
-	_         structs.HostLayout
-	Version   uint32
-	Ack       uint32
-	Window    uint16
-	SackWords uint16
-	RttUs     uint32
-	RttCount  uint32
-	Pad0      uint32
-	LastSeen  uint64
-	Sack      [4]uint64
-	Pad1      [8]uint64
-	Id        uint64
-	SndNxt    uint32
-	State     uint32
-	ClientIsn uint32
-	ServerIsn uint32
-	Key       gateSessionKey
-	Pad2      uint32
-	Opened    uint64
-	Delivered uint32
-	Pad3      uint32
-	Pad4      [6]uint64
+	_          structs.HostLayout
+	Version    uint32
+	Ack        uint32
+	Window     uint16
+	SackWords  uint16
+	RttUs      uint32
+	RttCount   uint32
+	Echo       uint32
+	LastSeen   uint64
+	Sack       [4]uint64
+	Ece        uint32
+	Advertised uint32
+	Pad1       [7]uint64
+	Id         uint64
+	SndNxt     uint32
+	State      uint32
+	ClientIsn  uint32
+	ServerIsn  uint32
+	Key        gateSessionKey
+	Released   uint32
+	Opened     uint64
+	Delivered  uint32
+	Pad3       uint32
+	Pad4       [6]uint64
 }
 
 type gateGateStats struct {
-	_                structs.HostLayout
-	PassNotIp        uint64
-	PassVlanDepth    uint64
-	PassFragment     uint64
-	PassIp6Extension uint64
-	PassNotUdp       uint64
-	PassOtherPort    uint64
-	PassOtherHost    uint64
-	DropUdpLength    uint64
-	DropTruncated    uint64
-	DropOversize     uint64
-	DropFlags        uint64
-	DropChecksum     uint64
-	DropSynLength    uint64
-	DropSynOption    uint64
-	DropNoSession    uint64
-	DropCookie       uint64
-	DropHello        uint64
-	DropAck          uint64
-	DropAckBlock     uint64
-	DropSequence     uint64
-	DropReplay       uint64
-	DropMessage      uint64
-	DropReset        uint64
-	DropRingFull     uint64
-	DropRingPressure uint64
-	AbsorbAck        uint64
-	AbsorbAckStale   uint64
-	TxSynAck         uint64
-	TxAck            uint64
-	TxAckDuplicate   uint64
-	TxKeepalive      uint64
-	RedirectHello    uint64
-	RedirectData     uint64
-	RedirectReset    uint64
-	PassHello        uint64
-	PassData         uint64
-	PassReset        uint64
-	AbortedReply     uint64
+	_                 structs.HostLayout
+	PassNotIp         uint64
+	PassVlanDepth     uint64
+	PassFragment      uint64
+	PassIp6Extension  uint64
+	PassNotUdp        uint64
+	PassOtherPort     uint64
+	PassOtherHost     uint64
+	DropUdpLength     uint64
+	DropTruncated     uint64
+	DropOversize      uint64
+	DropFlags         uint64
+	DropChecksum      uint64
+	DropSynLength     uint64
+	DropSynOption     uint64
+	DropNoSession     uint64
+	DropCookie        uint64
+	DropHello         uint64
+	DropAck           uint64
+	DropAckBlock      uint64
+	DropSequence      uint64
+	DropReplay        uint64
+	DropMessage       uint64
+	DropReset         uint64
+	DropRingFull      uint64
+	DropRingPressure  uint64
+	AbsorbAck         uint64
+	AbsorbAckStale    uint64
+	TxSynAck          uint64
+	TxAck             uint64
+	TxAckDuplicate    uint64
+	TxKeepalive       uint64
+	RedirectHello     uint64
+	RedirectData      uint64
+	RedirectReset     uint64
+	PassHello         uint64
+	PassData          uint64
+	PassReset         uint64
+	AbortedReply      uint64
+	DropSessionBudget uint64
 }
 
 type gateLocalAddr struct {
@@ -156,6 +161,8 @@ type gateSession struct {
 	Committed  uint64
 	Duplicates uint64
 	Rejected   uint64
+	Marked     uint32
+	Pad        uint32
 	RcvBits    [16]uint64
 }
 

@@ -78,8 +78,16 @@ type Options struct {
 	Ports []uint16
 
 	// MaxDatagram is the largest UDP payload to accept, in bytes. Default
-	// wire.MaxDatagram, which is also the most.
+	// wire.MaxDatagramLimit, which is also the most.
 	MaxDatagram int
+
+	// ControlBytes is what SYN|ACK grants in option CONTROL to those who ask.
+	// 0 does not offer it.
+	ControlBytes uint32
+
+	// SessionBudget is how many reliable packets of one session may wait for
+	// its worker. 0 means what the geometry says.
+	SessionBudget int
 
 	// NoSACK keeps selective acknowledgements from being offered.
 	NoSACK bool
@@ -118,7 +126,10 @@ func (o Options) withDefaults() Options {
 		g.TransferBytes = 1 << 20
 	}
 	if o.MaxDatagram == 0 {
-		o.MaxDatagram = wire.MaxDatagram
+		o.MaxDatagram = wire.MaxDatagramLimit
+	}
+	if o.SessionBudget == 0 {
+		o.SessionBudget = o.Geometry.SessionBudget()
 	}
 	return o
 }
@@ -149,8 +160,11 @@ func (o Options) validateMaps() error {
 			return fmt.Errorf("port %d: want each port once, and not 0", port)
 		}
 	}
-	if o.MaxDatagram < wire.MinSYN || o.MaxDatagram > wire.MaxDatagram {
-		return fmt.Errorf("datagrams up to %d bytes, want %d to %d", o.MaxDatagram, wire.MinSYN, wire.MaxDatagram)
+	if o.MaxDatagram < wire.MinSYN || o.MaxDatagram > wire.MaxDatagramLimit {
+		return fmt.Errorf("datagrams up to %d bytes, want %d to %d", o.MaxDatagram, wire.MinSYN, wire.MaxDatagramLimit)
+	}
+	if o.SessionBudget < 1 {
+		return fmt.Errorf("session budget of %d packets, want 1 at least", o.SessionBudget)
 	}
 	return nil
 }

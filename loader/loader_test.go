@@ -26,7 +26,7 @@ func TestOptionsValidate(t *testing.T) {
 		{"five_ports", func(o *Options) { o.Ports = []uint16{1, 2, 3, 4, 5} }, "5 ports"},
 		{"port_zero", func(o *Options) { o.Ports = []uint16{0} }, "port 0"},
 		{"port_twice", func(o *Options) { o.Ports = []uint16{7, 7} }, "port 7"},
-		{"datagram_large", func(o *Options) { o.MaxDatagram = 1201 }, "1201 bytes"},
+		{"datagram_large", func(o *Options) { o.MaxDatagram = 1473 }, "1473 bytes"},
 		{"datagram_small", func(o *Options) { o.MaxDatagram = 63 }, "63 bytes"},
 		{"slots", func(o *Options) { o.Geometry.Slots = 100 }, "power of two"},
 		{"three_workers", func(o *Options) { o.Geometry.Workers = 3 }, ""},

@@ -101,7 +101,7 @@ func (s Sessions) keys() (keys []wire.Key, err error) {
 }
 
 func packSession(s gate.SessionState) gateSession {
-	return gateSession{
+	v := gateSession{
 		Slot: s.Slot, Id: s.ID, Worker: s.Worker, Features: s.Features,
 		ClientIsn: s.ClientISN,
 		RcvNxt:    s.Window.Next, RcvHigh: s.Window.High, RcvBits: s.Window.Bits,
@@ -109,6 +109,10 @@ func packSession(s gate.SessionState) gateSession {
 		Packets: s.Packets, Bytes: s.Bytes, Committed: s.Committed,
 		Duplicates: s.Duplicates, Rejected: s.Rejected,
 	}
+	if s.Marked {
+		v.Marked = 1
+	}
+	return v
 }
 
 func unpackSession(v *gateSession) gate.SessionState {
@@ -119,6 +123,7 @@ func unpackSession(v *gateSession) gate.SessionState {
 		ReplayHigh: v.ReplayHigh, ReplayBits: v.ReplayBits,
 		Packets: v.Packets, Bytes: v.Bytes, Committed: v.Committed,
 		Duplicates: v.Duplicates, Rejected: v.Rejected,
+		Marked: v.Marked != 0,
 	}
 }
 

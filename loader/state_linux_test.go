@@ -54,7 +54,7 @@ func TestConfigIsWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.SchemaVersion != commit.SchemaVersion || c.Workers != 2 || c.CommitSlots != 64 || c.MaxSessions != 256 || c.TransferPages != 256 ||
-		c.MaxDatagram != wire.MaxDatagram || c.Features != gate.FeatureSACK {
+		c.MaxDatagram != wire.MaxDatagramLimit || c.SessionBudget != 64 || c.Features != gate.FeatureSACK {
 		t.Errorf("config %+v", c)
 	}
 	raw, err := g.Map(mapConfig).LookupBytes(uint32(0))

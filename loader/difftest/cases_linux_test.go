@@ -3,6 +3,7 @@ package difftest
 import (
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/xrudp/xrudp/userspace/gate"
@@ -13,9 +14,11 @@ import (
 const caseNow = 10_000_000_000
 
 // builder writes the corpus's cases. Client four has acknowledgement blocks,
-// client six has not, and its sequences are about to wrap.
+// client six has not, and its sequences are about to wrap. Client other has the
+// worker of four.
 type builder struct {
 	four, six *peer
+	other     *peer
 	keys      gate.CookieKeys
 	cases     []corpusCase
 }
@@ -28,24 +31,29 @@ const (
 
 func newCorpus() *corpus {
 	s, peers := quietSetup()
-	b := &builder{four: peers[0], six: peers[1], keys: s.keys}
+	other := *peers[0]
+	other.key.ClientPort++
+	other.init.ID, other.init.Slot = 3, 4
+	b := &builder{four: peers[0], six: peers[1], other: &other, keys: s.keys}
 	b.foreign()
 	b.headers()
 	b.handshake()
 	b.acknowledgements()
 	b.reliable()
 	b.rings()
+	b.marks()
 	b.unreliable()
 	b.endings()
 
 	c := &corpus{Cases: b.cases, Setup: corpusSetup{
 		Ports: s.config.Ports, Local: s.config.Local, MaxDatagram: s.config.MaxDatagram, SACK: true,
+		Control: s.config.ControlBytes, Budget: s.config.SessionBudget,
 		Workers: 2, Slots: 8, MaxSessions: 128,
 	}}
 	for i, k := range s.keys.Keys {
 		c.Setup.Secrets[i] = [2]hex64{hex64(k.K0), hex64(k.K1)}
 	}
-	for _, p := range peers {
+	for _, p := range []*peer{b.four, b.six, b.other} {
 		c.Sessions = append(c.Sessions, corpusSession{
 			Client: p.key.ClientAddrPort(), Server: p.key.ServerAddrPort(),
 			ID: p.init.ID, Slot: p.init.Slot, Worker: p.init.Worker, SACK: p.init.Features != 0,
@@ -101,6 +109,17 @@ func (b *builder) fourData(n uint32) []byte {
 
 func (b *builder) sixData(n uint32) []byte {
 	return of(b.six, packet(pshAck, b.six.init.ClientISN+2+n, b.six.init.ServerISN+1, noBlock, nil, message("move")))
+}
+
+// marked returns frame with Congestion Experienced in its IP header.
+func marked(p *peer, frame []byte) []byte {
+	return changed(frame, func(f []byte) {
+		if p.link.v6 {
+			f[p.link.l3()+1] |= 0x30
+		} else {
+			f[p.link.l3()+1] |= 3
+		}
+	})
 }
 
 // changed returns a copy of frame after change.
@@ -173,7 +192,7 @@ func (b *builder) headers() {
 
 // longest is a packet of the largest size and some.
 func longest(p *peer, more int) []byte {
-	n := wire.MaxDatagram - wire.HeaderSize - wire.MessageHeaderSize + more
+	n := wire.MaxDatagramLimit - wire.HeaderSize - wire.MessageHeaderSize + more
 	return packet(pshAck, p.init.ClientISN+2, p.init.ServerISN+1, noBlock, nil, message(strings.Repeat("y", n)))
 }
 
@@ -193,6 +212,9 @@ func (b *builder) handshake() {
 	}
 	b.add("syn", of(&new4, syn("", 64)), gate.TXSYNAck)
 	b.add("syn_with_sack_and_mtu", of(&new6, syn("\x02\x00\x03\x02\x05\x00", 64)), gate.TXSYNAck)
+	b.add("syn_with_control", of(&new4, syn("\x04\x04\x00\x00\x10\x00", 64)), gate.TXSYNAck)
+	b.add("syn_with_everything", of(&new6, syn("\x02\x00\x03\x02\x05\xc0\x04\x04\x00\x00\x10\x00", 64)), gate.TXSYNAck)
+	b.add("syn_control_of_three_bytes", of(&new4, syn("\x04\x03\x00\x00\x10", 64)), gate.DropSYNOption)
 	b.add("syn_inside_a_session", of(b.four, syn("\x02\x00", 64)), gate.TXSYNAck, b.fourData(0), gate.TXAck)
 	b.add("syn_with_unknown_option", of(&new4, syn("\x02\x00\x09\x03abc", 64)), gate.TXSYNAck)
 	b.add("syn_options_to_the_end", of(&new4, syn("\x02\x00\x09\x27"+strings.Repeat("z", 39), 64)), gate.TXSYNAck)
@@ -204,7 +226,7 @@ func (b *builder) handshake() {
 	b.add("syn_sack_with_a_value", of(&new4, syn("\x02\x01\x00", 64)), gate.DropSYNOption)
 	b.add("syn_mtu_of_one_byte", of(&new4, syn("\x03\x01\x05", 64)), gate.DropSYNOption)
 	b.add("syn_option_over_the_end", of(&new4, syn("\x09\xff", 64)), gate.DropSYNOption)
-	b.add("syn_nine_options", of(&new4, syn("\x04\x00\x05\x00\x06\x00\x07\x00\x08\x00\x09\x00\x0a\x00\x0b\x00\x0c\x00", 64)), gate.DropSYNOption)
+	b.add("syn_nine_options", of(&new4, syn("\x05\x00\x06\x00\x07\x00\x08\x00\x09\x00\x0a\x00\x0b\x00\x0c\x00\x0d\x00", 64)), gate.DropSYNOption)
 
 	hello := func(p *peer, isn uint32, current uint32, change func(o *wire.Options, server *uint32)) []byte {
 		keys := b.keys
@@ -278,19 +300,49 @@ func (b *builder) reliable() {
 	b.add("message_over_the_end", data(first, message("abc")[:8]), gate.DropMessage)
 	b.add("bytes_behind_the_messages", data(first, message("abc")+"\x01"), gate.DropMessage)
 	b.add("message_of_type_0", data(first, "\x00"+message("abc")[1:]), gate.DropMessage)
-	b.add("message_of_the_transport", data(first, "\xf1"+message("abc")[1:]), gate.DropMessage)
+	for kind := wire.TypeFragment; kind <= wire.TypePad; kind++ {
+		b.add("message_of_type_"+strconv.Itoa(kind), data(first, string([]byte{byte(kind)})+message("abc")[1:]), gate.TXAck)
+	}
+	b.add("message_of_the_handshake", data(first, message("x")+"\xf0"+message("abc")[1:]), gate.DropMessage)
+	b.add("message_of_the_transport", data(first, "\xf5"+message("abc")[1:]), gate.DropMessage)
 }
 
 func (b *builder) rings() {
 	var turns []any
-	for n := range uint32(8) {
+	for n := range uint32(6) {
 		turns = append(turns, b.fourData(n), gate.TXAck)
 	}
-	full := append(turns, b.fourData(8), gate.DropRingFull, b.fourData(7), gate.TXAckDuplicate, b.fourData(8), gate.DropRingFull)
+	otherData := func(n uint32) []byte {
+		return of(b.other, packet(pshAck, b.other.init.ClientISN+2+n, b.other.init.ServerISN+1, 0, nil, message("move")))
+	}
+	spent := append([]any(nil), turns...)
+	spent = append(spent, b.fourData(6), gate.DropSessionBudget, b.fourData(5), gate.TXAckDuplicate, otherData(0), gate.TXAck)
+	b.add("budget_spent", spent...)
+	b.add("budget_scarce", b.fourData(1), gate.TXAck, b.fourData(2), gate.TXAck, b.fourData(3), gate.TXAck,
+		b.fourData(4), gate.TXAck, b.fourData(5), gate.DropSessionBudget, b.fourData(0), gate.TXAck)
+	full := append([]any(nil), turns[:10]...)
+	full = append(full, otherData(0), gate.TXAck, otherData(1), gate.TXAck, otherData(2), gate.TXAck,
+		b.fourData(5), gate.DropRingFull, b.fourData(4), gate.TXAckDuplicate, b.fourData(5), gate.DropRingFull)
 	b.add("ring_full", full...)
 	scarce := append([]any(nil), turns[:10]...)
-	scarce = append(scarce, b.fourData(6), gate.DropRingPressure, b.fourData(5), gate.TXAck, b.fourData(6), gate.TXAck)
+	scarce = append(scarce, otherData(1), gate.DropRingPressure, otherData(0), gate.TXAck, otherData(1), gate.TXAck)
 	b.add("ring_scarce", scarce...)
+}
+
+// marks are Congestion Experienced, which answers tell until CWR comes.
+func (b *builder) marks() {
+	isn, una := b.four.init.ClientISN, b.four.init.ServerISN+1
+	reduced := of(b.four, packet(pshAck|wire.FlagCWR, isn+4, una, 0, nil, message("x")))
+	b.add("marked", marked(b.four, b.fourData(0)), gate.TXAck, b.fourData(1), gate.TXAck, reduced, gate.TXAck)
+	b.add("marked_again", marked(b.four, b.fourData(0)), gate.TXAck, b.fourData(1), gate.TXAck, marked(b.four, reduced), gate.TXAck)
+	b.add("marked_ip6", marked(b.six, b.sixData(0)), gate.TXAck, b.sixData(0), gate.TXAckDuplicate)
+	b.add("marked_ack", marked(b.four, of(b.four, packet(wire.FlagACK, isn+2, una, 0, nil, ""))), gate.AbsorbAck, b.fourData(0), gate.TXAck)
+	b.add("marked_and_dropped", marked(b.four, of(b.four, packet(wire.FlagACK, isn+2, una+sent+1, 0, nil, ""))), gate.DropAck,
+		b.fourData(0), gate.TXAck)
+	b.add("ect", changed(b.fourData(0), func(f []byte) { f[b.four.link.l3()+1] |= 2 }), gate.TXAck)
+	b.add("ece", of(b.four, packet(wire.FlagACK|wire.FlagECE, isn+2, una+1, 0, nil, "")), gate.AbsorbAck)
+	b.add("ece_stale", of(b.four, packet(wire.FlagACK, isn+2, una+1, 0, nil, "")), gate.AbsorbAck,
+		of(b.four, packet(wire.FlagACK|wire.FlagECE, isn+2, una, 0, nil, "")), gate.AbsorbAckStale)
 }
 
 func (b *builder) unreliable() {

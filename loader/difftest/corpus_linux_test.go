@@ -34,6 +34,8 @@ type corpusSetup struct {
 	Local       []netip.Addr `json:"local"`
 	MaxDatagram int          `json:"max_datagram"`
 	SACK        bool         `json:"sack"`
+	Control     uint32       `json:"control_bytes"`
+	Budget      int          `json:"session_budget"`
 	Workers     int          `json:"workers"`
 	Slots       int          `json:"slots"` // per commit ring
 	MaxSessions int          `json:"max_sessions"`
@@ -101,7 +103,10 @@ func loadCorpus(t *testing.T) *corpus {
 }
 
 func (c *corpus) setup() setup {
-	s := setup{config: gate.Config{MaxDatagram: c.Setup.MaxDatagram, Ports: c.Setup.Ports, Local: c.Setup.Local}}
+	s := setup{config: gate.Config{
+		MaxDatagram: c.Setup.MaxDatagram, Ports: c.Setup.Ports, Local: c.Setup.Local,
+		ControlBytes: c.Setup.Control, SessionBudget: c.Setup.Budget,
+	}}
 	if c.Setup.SACK {
 		s.config.Features = gate.FeatureSACK
 	}

@@ -11,6 +11,7 @@ type link struct {
 	tags    int // of VLAN, the outer one 802.1ad when there are two
 	v6      bool
 	options int // bytes of IPv4 options, a multiple of 4 up to 40
+	ecn     byte
 }
 
 const (
@@ -35,13 +36,13 @@ func wrap(b []byte, l link, key *wire.Key, payload []byte) []byte {
 	}
 	length := udpSize + len(payload)
 	if l.v6 {
-		b = append(b, 0x86, 0xdd, 0x6b, 0xcd, 0xef, 0x12)
+		b = append(b, 0x86, 0xdd, 0x6b, 0xcd|l.ecn<<4, 0xef, 0x12)
 		b = binary.BigEndian.AppendUint16(b, uint16(length))
 		b = append(b, 17, 57)
 		b = append(append(b, key.Client[:]...), key.Server[:]...)
 	} else {
 		header := ip4Size + l.options
-		b = append(b, 0x08, 0x00, 0x40|byte(header/4), 0xb8)
+		b = append(b, 0x08, 0x00, 0x40|byte(header/4), 0xb8|l.ecn)
 		b = binary.BigEndian.AppendUint16(b, uint16(header+length))
 		b = append(b, 0xde, 0xad, 0, 0, 57, 17, 0, 0)
 		b = append(append(b, key.Client[12:]...), key.Server[12:]...)

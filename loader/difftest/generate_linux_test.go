@@ -51,11 +51,13 @@ type generator struct {
 func newSetup(d *dice) setup {
 	s := setup{cpu: d.n(2)}
 	s.config = gate.Config{
-		MaxDatagram: pick(d, wire.MaxDatagram, wire.MaxDatagram, 1000, wire.MinDatagram),
-		Ports:       servedPorts,
-		Local:       localAddrs,
-		Sockets:     d.one(2),
-		Features:    gate.FeatureSACK,
+		MaxDatagram:   pick(d, wire.MaxDatagramLimit, wire.MaxDatagramLimit, wire.MaxDatagram, 1000, wire.MinDatagram),
+		Ports:         servedPorts,
+		Local:         localAddrs,
+		Sockets:       d.one(2),
+		Features:      gate.FeatureSACK,
+		ControlBytes:  pick(d, 0, 1<<20, d.u32()),
+		SessionBudget: pick(d, 1, 8, 64, 1<<20),
 	}
 	if d.one(4) {
 		s.config.Features = 0
@@ -120,6 +122,8 @@ func (g *generator) step() step {
 		return g.openSession(p)
 	case p.open && d.one(12):
 		return g.advance(p)
+	case p.open && d.one(10):
+		return g.released(p)
 	case d.one(50):
 		return step{kind: pick(d, stepDirty, stepSleep), n: d.n(g.p.geometry.Workers)}
 	case p.open && d.one(800):
@@ -187,12 +191,25 @@ func (g *generator) advance(p *peer) step {
 	return step{kind: stepSndNxt, n: int(p.init.Slot), value: next}
 }
 
+// released has the worker say what it gave back: at most as much as came.
+func (g *generator) released(p *peer) step {
+	state, _ := g.p.twin.Session(p.key)
+	waiting := g.d.n(pick(g.d, 1, 2, 10, 70))
+	if g.d.one(40) {
+		waiting = -1 // it was quicker than this CPU
+	}
+	return step{kind: stepReleased, n: int(p.init.Slot), value: uint32(state.Committed) - uint32(waiting)}
+}
+
 // frame wraps a payload, mostly as it should be.
 func (g *generator) frame(p *peer, payload []byte) step {
 	b := make([]byte, 0, p.link.payload()+len(payload)+80)
 	l := p.link
 	if g.d.one(40) {
 		l.tags = g.d.n(3)
+	}
+	if g.d.one(8) {
+		l.ecn = byte(1 + g.d.n(3))
 	}
 	b = wrap(b, l, &p.key, payload)
 	if g.d.one(9) {
@@ -428,7 +445,7 @@ func (g *generator) messages(b []byte) []byte {
 	d := g.d
 	limit := g.p.setup.config.MaxDatagram
 	count := 1 + d.n(3)
-	longest := pick(d, 20, 20, 100, 1200)
+	longest := pick(d, 20, 20, 100, wire.MaxDatagramLimit)
 	switch d.n(24) {
 	case 0:
 		count, longest = pick(d, 0, 31, 32, 33), 20
@@ -453,11 +470,14 @@ func (g *generator) exactly(b []byte, size int) []byte {
 
 func (g *generator) message(b []byte, n int) []byte {
 	d := g.d
-	kind := byte(1 + d.n(0xef))
+	kind := byte(1 + d.n(wire.TypePad))
+	if kind == wire.TypeControl {
+		kind++
+	}
 	says := n
 	switch d.n(80) {
 	case 0:
-		kind = pick(d, byte(0), 0xf0, 0xff)
+		kind = pick(d, byte(0), 0xf0, 0xf5, 0xff)
 	case 1:
 		says = pick(d, n+1, max(n-1, 0), 65535)
 	}

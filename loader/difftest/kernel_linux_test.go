@@ -26,6 +26,8 @@ const (
 	configMaxDatagram   = 24
 	configFeatures      = 28
 	configCookieCurrent = 32
+	configControlBytes  = 52
+	configSessionBudget = 56
 )
 
 // sessionEntry is struct session.
@@ -36,6 +38,7 @@ type sessionEntry struct {
 	worker, features, clientISN, rcvNxt, rcvHigh, replayHi uint32
 	replayBits                                             uint64
 	packets, bytes, committed, duplicates, rejected        uint64
+	marked, _                                              uint32
 	rcvBits                                                [16]uint64
 }
 
@@ -45,7 +48,7 @@ func (e *sessionEntry) state() gate.SessionState {
 		Window:     reliability.ReceiveWindow{Next: e.rcvNxt, High: e.rcvHigh, Bits: e.rcvBits},
 		ReplayHigh: e.replayHi, ReplayBits: e.replayBits,
 		Packets: e.packets, Bytes: e.bytes, Committed: e.committed,
-		Duplicates: e.duplicates, Rejected: e.rejected,
+		Duplicates: e.duplicates, Rejected: e.rejected, Marked: e.marked != 0,
 	}
 }
 
@@ -219,6 +222,8 @@ func (k *kernel) configure(c gate.Config, keys gate.CookieKeys) error {
 	binary.NativeEndian.PutUint32(b[configMaxDatagram:], uint32(c.MaxDatagram))
 	binary.NativeEndian.PutUint32(b[configFeatures:], c.Features)
 	binary.NativeEndian.PutUint32(b[configCookieCurrent:], keys.Current)
+	binary.NativeEndian.PutUint32(b[configControlBytes:], c.ControlBytes)
+	binary.NativeEndian.PutUint32(b[configSessionBudget:], uint32(c.SessionBudget))
 	if err := config.Put(uint32(0), b); err != nil {
 		return fmt.Errorf("write config: %w", err)
 	}

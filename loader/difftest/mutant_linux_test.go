@@ -73,6 +73,9 @@ var mutants = []mutant{
 			c.MaxDatagram += 2
 		}
 	}},
+	{name: "control_not_offered", config: func(c *gate.Config) { c.ControlBytes = 0 }},
+	{name: "budget_one_off", config: func(c *gate.Config) { c.SessionBudget++ }},
+	{name: "budget_forgotten", config: func(c *gate.Config) { c.SessionBudget = 1 << 20 }},
 	{name: "sack_not_offered", config: func(c *gate.Config) { c.Features = 0 }},
 	{name: "sockets_elsewhere", config: func(c *gate.Config) { c.Sockets = !c.Sockets }},
 	{name: "a_port_missing", config: func(c *gate.Config) { c.Ports = c.Ports[:1] }},
@@ -142,7 +145,7 @@ var mutants = []mutant{
 	},
 	{name: "slot_flags_lost", after: func(p *pair, _, _ []byte) {
 		const offFlags = 34
-		for at := offFlags; at < len(p.memory.Slots); at += 1280 {
+		for at := offFlags; at < len(p.memory.Slots); at += slotSize {
 			p.memory.Slots[at] = 0
 		}
 	}},
@@ -159,6 +162,44 @@ var mutants = []mutant{
 			clear(p.memory.Flows[at : at+32])
 		}
 	}},
+	{name: "mark_forgotten", before: func(_ *pair, frame []byte) {
+		if f, v := wire.ParseFrame(frame); v == wire.FrameUDP && !f.IPv6 {
+			frame[f.L3+1] &^= 1
+		}
+	}},
+	{name: "mark_of_ip6_forgotten", before: func(_ *pair, frame []byte) {
+		if f, v := wire.ParseFrame(frame); v == wire.FrameUDP && f.IPv6 {
+			frame[f.L3+1] &^= 0x10
+		}
+	}},
+	{name: "cwr_ignored", before: onPacket(func(e *edit) {
+		if e.head.Flags&wire.FlagCWR != 0 && e.known {
+			e.head.Flags &^= wire.FlagCWR
+			e.put(e.head)
+		}
+	})},
+	{name: "ece_ignored", before: onPacket(func(e *edit) {
+		if e.head.Flags&wire.FlagECE != 0 && e.known {
+			e.head.Flags &^= wire.FlagECE
+			e.put(e.head)
+		}
+	})},
+	{name: "echo_not_kept", after: func(p *pair, _, _ []byte) {
+		const offEcho = 20
+		for at := offEcho; at < len(p.memory.Flows); at += flowSize {
+			clear(p.memory.Flows[at : at+4])
+		}
+	}},
+	{name: "pad_refused", before: onPacket(func(e *edit) {
+		block := wire.AckBlockMin
+		if e.state.Features == 0 {
+			block = 0
+		}
+		if body := e.payload[wire.HeaderSize:]; e.known && e.head.Flags == pshAck && len(body) > block && body[block] == wire.TypePad {
+			body[block]++
+			wire.Seal(e.payload)
+		}
+	})},
 	{name: "session_starts_over", before: onPacket(func(e *edit) {
 		if e.known && e.state.Packets == 20 {
 			e.p.twin.Delete(e.key)

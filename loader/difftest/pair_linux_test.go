@@ -30,15 +30,16 @@ type step struct {
 type stepKind uint8
 
 const (
-	stepFrame   stepKind = iota // a frame arrives
-	stepOpen                    // a worker opens a session
-	stepClose                   // and closes it
-	stepSndNxt                  // it sends: slot n goes on to value
-	stepTake                    // it picks a commit up from ring n
-	stepRelease                 // it releases held slot number value of ring n
-	stepDirty                   // worker n looks at its dirty bitmap
-	stepSleep                   // worker n goes to sleep
-	stepCookies                 // the daemon changes the cookie secrets
+	stepFrame    stepKind = iota // a frame arrives
+	stepOpen                     // a worker opens a session
+	stepClose                    // and closes it
+	stepSndNxt                   // it sends: slot n goes on to value
+	stepTake                     // it picks a commit up from ring n
+	stepRelease                  // it releases held slot number value of ring n
+	stepReleased                 // it says that slot n gave value packets back
+	stepDirty                    // worker n looks at its dirty bitmap
+	stepSleep                    // worker n goes to sleep
+	stepCookies                  // the daemon changes the cookie secrets
 )
 
 func (s *step) String() string {
@@ -55,6 +56,8 @@ func (s *step) String() string {
 		return fmt.Sprintf("take from ring %d", s.n)
 	case stepRelease:
 		return fmt.Sprintf("release %d of ring %d", s.value, s.n)
+	case stepReleased:
+		return fmt.Sprintf("slot %d released %d", s.n, s.value)
 	case stepDirty:
 		return fmt.Sprintf("worker %d takes dirty", s.n)
 	case stepSleep:
@@ -209,6 +212,9 @@ func (p *pair) apply(s *step) error {
 		return p.take(s.n)
 	case stepRelease:
 		return p.release(s.n, int(s.value))
+	case stepReleased:
+		p.regions.Flow(uint32(s.n)).SetReleased(s.value)
+		p.k.gate.Regions().Flow(uint32(s.n)).SetReleased(s.value)
 	case stepDirty:
 		return p.takeDirty(s.n)
 	case stepSleep:
@@ -422,7 +428,7 @@ func (p *pair) compareFlow(slot uint32) error {
 const (
 	ctlSize    = 256
 	ctlSeen    = 16 // fill_seen
-	slotSize   = 1280
+	slotSize   = 1536
 	slotLength = 32
 	slotState  = 36
 	slotData   = 40

@@ -13,7 +13,8 @@ import (
 func quietSetup() (setup, [2]*peer) {
 	s := setup{
 		config: gate.Config{
-			MaxDatagram: wire.MaxDatagram, Ports: servedPorts, Local: localAddrs, Features: gate.FeatureSACK,
+			MaxDatagram: wire.MaxDatagramLimit, Ports: servedPorts, Local: localAddrs, Features: gate.FeatureSACK,
+			ControlBytes: 1 << 20, SessionBudget: 6,
 		},
 		keys: gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: 1, K1: 2}, {K0: 3, K1: 4}}},
 	}

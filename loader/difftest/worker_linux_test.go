@@ -17,7 +17,7 @@ func TestHelloMeetsOneWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: 1, K1: 2}, {K0: 3, K1: 4}}}
-	if err := k.configure(gate.Config{MaxDatagram: wire.MaxDatagram, Features: gate.FeatureSACK, Sockets: true}, keys); err != nil {
+	if err := k.configure(gate.Config{MaxDatagram: wire.MaxDatagramLimit, Features: gate.FeatureSACK, Sockets: true}, keys); err != nil {
 		t.Fatal(err)
 	}
 	if err := k.gate.Map("xsks").Delete(uint32(1)); err != nil {

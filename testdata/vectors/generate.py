@@ -225,8 +225,8 @@ def conversation():
         valid("syn", "server", syn(X, c0, options(sack=True, mtu=1200)), "syn",
               options=said(sack=True, mtu=1200)),
         valid("syn_ack", "client",
-              packet("SYN|ACK", Y, X + 1, s0, options(COOKIE_X, True, 1200)), "syn_ack",
-              options=said(COOKIE_X, True, 1200)))
+              packet("SYN|ACK", Y, X + 1, s0, options(COOKIE_X, True, 1472)), "syn_ack",
+              options=said(COOKIE_X, True, 1472)))
     ask(s0 + 20_000, "redirect_hello",
         valid("hello", "server", hello(X + 1, Y + 1, c0 + 20_000, options(COOKIE_X, True, 1200)),
               "hello", options=said(COOKIE_X, True, 1200)),
@@ -331,7 +331,7 @@ def more_valid():
     out.append(valid("syn_behind_pad_unread", "server",
                      syn(1, 2, option(SACK) + b"\x00" + b"\xff" * 40), "syn",
                      options=said(sack=True, unknown=True)))
-    out.append(valid("syn_long", "server", syn(1, 2, option(SACK), 1200), "syn", options=said(sack=True)))
+    out.append(valid("syn_long", "server", syn(1, 2, option(SACK), 1472), "syn", options=said(sack=True)))
     out.append(valid("syn_ack_base_only", "client",
                      packet("SYN|ACK", Y, X + 1, 7, options(COOKIE_X, mtu=1200)), "syn_ack", sack=False,
                      options=said(COOKIE_X, mtu=1200)))
@@ -356,7 +356,12 @@ def more_valid():
     out.append(valid("thirty_two_messages", "server",
                      packet("ACK|PSH", 5, 6, 7, block() + b"".join(message(*m) for m in many)), "reliable",
                      ack_block=acked(), messages=[told(*m) for m in many]))
-    large = (1, 0, 0, bytes(i & 0xFF for i in range(1200 - 21 - 1 - 6)))
+    control = [(0xF1, 2, 5, struct.pack(">IHHHB", 7, 1, 3, 4, 9) + b"data"), (0xF2, 2, 6, b"", True),
+               (0xF3, 0, 0, b""), (0xF4, 0, 0, bytes(20))]
+    out.append(valid("control_messages", "server",
+                     packet("ACK|PSH", 5, 6, 7, block() + b"".join(message(*m) for m in control)), "reliable",
+                     ack_block=acked(), messages=[told(*m) for m in control]))
+    large = (1, 0, 0, bytes(i & 0xFF for i in range(1472 - 21 - 1 - 6)))
     out.append(valid("largest", "server", packet("ACK|PSH", 5, 6, 7, block() + message(*large)), "reliable",
                      ack_block=acked(), messages=[told(*large)]))
     out.append(valid("urgent_with_marks", "server",
@@ -373,7 +378,7 @@ def all_invalid():
     good = packet("ACK", 5, 6, 7, block())
     for n in (0, 1, 20):
         out.append(invalid("cut_to_%d" % n, "server", good[:n], "truncated"))
-    out.append(invalid("oversize", "server", packet("ACK", 5, 6, 7, block() + message(1, 0, 0, b"x" * 1173)),
+    out.append(invalid("oversize", "server", packet("ACK", 5, 6, 7, block() + message(1, 0, 0, b"x" * 1445)),
                        "oversize"))
     server_only = [("no_flags", 0), ("psh_alone", 0x10), ("syn_psh", 0x11), ("syn_urgent", 0x21), ("syn_ece", 0x41),
                    ("fin_alone", 0x04), ("ack_fin", 0x06), ("rst_alone", 0x08), ("rst_psh", 0x1A),
@@ -440,6 +445,7 @@ def all_invalid():
     malformed_messages("trailing_byte", one + b"\x01")
     malformed_messages("type_zero", message(0, 0, 0, b"hello"))
     malformed_messages("type_control", message(0xF0, 0, 0, b"hello"))
+    malformed_messages("type_beyond_control", message(0xF5, 0, 0, b"hello"))
     malformed_messages("type_control_unreliable", message(0xFF, 0, 0, b"hello"), "ACK")
     malformed_messages("thirty_three", message(1, 0, 0, b"") * 33)
     malformed_messages("fin_without_reason", b"", "ACK|PSH|FIN")
@@ -639,7 +645,7 @@ def main():
     write("conversation.json", {
         "client": "%s:%d" % CLIENT, "server": "%s:%d" % SERVER,
         "secrets": [{"k0": hex64(a), "k1": hex64(b)} for a, b in SECRETS], "secret": 0,
-        "max_datagram": 1200, "client_isn": X, "server_isn": Y, "steps": steps})
+        "max_datagram": 1472, "client_isn": X, "server_isn": Y, "steps": steps})
     write("frames.json", {"frames": frames()})
     write("cookies.json", cookies())
     write("sequences.json", sequences())

@@ -66,7 +66,7 @@ func newBackend(tb testing.TB, send func(wire.Key, []byte)) *backend {
 
 // datagram takes what arrived from key.
 func (b *backend) datagram(key wire.Key, payload []byte, now uint64) {
-	r := b.gate.Datagram(key, payload, now, 0, b.reply[:])
+	r := b.gate.Datagram(key, payload, false, now, 0, b.reply[:])
 	if len(r.Reply) > 0 {
 		b.send(key, r.Reply)
 	}
@@ -119,7 +119,11 @@ func (b *backend) hello(key wire.Key, payload []byte, now uint64) {
 	b.ids++
 	p := &peer{key: key, slot: slot, Session: session.NewServer(session.Config{
 		Message: b.message,
-		Release: func(_ *session.Session, ref session.Ref) { b.reader.Release(uint32(ref)) },
+		Release: func(_ *session.Session, ref session.Ref) {
+			flow := b.regions.Flow(slot)
+			flow.SetReleased(flow.Released() + 1)
+			b.reader.Release(uint32(ref))
+		},
 	}, session.Opening{
 		ID: b.ids, Key: key, ClientISN: h.Sequence - 1, ServerISN: h.Ack - 1,
 		Window: h.Window, Timestamp: h.Timestamp, SACK: opts.SACK, MTU: opts.MTU,

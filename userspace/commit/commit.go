@@ -19,7 +19,7 @@ import (
 
 // SchemaVersion is SCHEMA_VERSION of headers/maps.h: the version of every
 // layout in this package.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // Bounds on a Geometry.
 const (
@@ -62,6 +62,14 @@ func (g Geometry) Validate() error {
 	}
 	return nil
 }
+
+// minSessionBudget is the least budget that a client can keep a window open
+// with.
+const minSessionBudget = 64
+
+// SessionBudget returns how many reliable packets of one session may wait for
+// its worker where nothing else is said: half of a ring, and 64 at least.
+func (g Geometry) SessionBudget() int { return max(g.Slots/2, minSessionBudget) }
 
 // Rings returns the number of commit rings.
 func (g Geometry) Rings() int { return g.CPUs * g.Workers }
@@ -138,7 +146,7 @@ type workerCtl struct {
 // Sizes of the shared structs; a difference does not compile.
 var (
 	_ = [1]byte{}[unsafe.Sizeof(Flow{})-256]
-	_ = [1]byte{}[unsafe.Sizeof(Slot{})-1280]
+	_ = [1]byte{}[unsafe.Sizeof(Slot{})-1536]
 	_ = [1]byte{}[unsafe.Sizeof(ringCtl{})-256]
 	_ = [1]byte{}[unsafe.Sizeof(workerCtl{})-64]
 )

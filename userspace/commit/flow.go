@@ -26,10 +26,13 @@ type Flow struct {
 	windowed uint32 // u16 window, u16 sack_words: one word, to be loaded at once
 	rttUS    uint32
 	rttCount uint32
-	_        uint32
+	echo     uint32
 	lastSeen uint64
 	sack     [SackWords]uint64
-	_        [8]uint64
+
+	ece        uint32
+	advertised uint32
+	_          [7]uint64
 
 	id        uint64
 	sndNxt    uint32
@@ -37,7 +40,7 @@ type Flow struct {
 	clientISN uint32
 	serverISN uint32
 	key       sessionKey
-	_         uint32
+	released  uint32
 	opened    uint64
 	delivered uint32
 	_         uint32
@@ -61,6 +64,16 @@ type FlowState struct {
 	RTTMicros uint32            // newest sample, 0 before the first
 	RTTCount  uint32            // samples taken
 	LastSeen  uint64            // ns, CLOCK_MONOTONIC
+
+	// Echo is that of the newest fresh acknowledgement which had one, the low
+	// 32 bits of microseconds: it tells which transmission was answered.
+	Echo uint32
+
+	// ECE counts the fresh acknowledgements that carried ECE.
+	ECE uint32
+
+	// Advertised is the window of the gate's last answer, packets.
+	Advertised uint32
 }
 
 // FlowInfo is what a worker writes when it opens a session, and what a later
@@ -113,6 +126,9 @@ func (f *Flow) Peek(s *FlowState) {
 	s.RTTMicros = atomic.LoadUint32(&f.rttUS)
 	s.RTTCount = atomic.LoadUint32(&f.rttCount)
 	s.LastSeen = atomic.LoadUint64(&f.lastSeen)
+	s.Echo = atomic.LoadUint32(&f.echo)
+	s.ECE = atomic.LoadUint32(&f.ece)
+	s.Advertised = atomic.LoadUint32(&f.advertised)
 	for i := range s.Sack {
 		s.Sack[i] = atomic.LoadUint64(&f.sack[i])
 	}
@@ -137,6 +153,9 @@ func (f *Flow) store(s *FlowState) {
 	atomic.StoreUint32(&f.rttUS, s.RTTMicros)
 	atomic.StoreUint32(&f.rttCount, s.RTTCount)
 	atomic.StoreUint64(&f.lastSeen, s.LastSeen)
+	atomic.StoreUint32(&f.echo, s.Echo)
+	atomic.StoreUint32(&f.ece, s.ECE)
+	atomic.StoreUint32(&f.advertised, s.Advertised)
 	for i := range s.Sack {
 		atomic.StoreUint64(&f.sack[i], s.Sack[i])
 	}
@@ -145,11 +164,14 @@ func (f *Flow) store(s *FlowState) {
 // Open gives the flow to a session, before the session is made known to the
 // gate: until then the gate writes to nothing here. The gate's half starts
 // with Ack and SndNxt equal to info.SndNxt, the given window, and
-// info.Opened as the time the client was last seen. Only the owning worker
+// info.Opened as the time the client was last seen. Nothing is released yet. Only the owning worker
 // calls it, for a free flow whose last session the gate forgot at least a
 // second ago, so that no CPU is still inside it.
 func (f *Flow) Open(info *FlowInfo, window uint16) {
-	f.Store(&FlowState{Ack: info.SndNxt, Window: window, LastSeen: info.Opened})
+	f.Store(&FlowState{
+		Ack: info.SndNxt, Window: window, LastSeen: info.Opened, Advertised: wire.ReceiveWindow,
+	})
+	atomic.StoreUint32(&f.released, 0)
 	f.id = info.ID
 	f.clientISN = info.ClientISN
 	f.serverISN = info.ServerISN
@@ -174,6 +196,22 @@ func (f *Flow) SetSndNxt(seq uint32) { atomic.StoreUint32(&f.sndNxt, seq) }
 // whole, for a later process where the gate dies with this one. The owning
 // worker calls it before it gives a slot back.
 func (f *Flow) SetDelivered(seq uint32) { atomic.StoreUint32(&f.delivered, seq) }
+
+// SetReleased tells the gate how many packets of the session were given back
+// so far, counted as it counts those it committed. The gate reads the cache line
+// for every packet, so the owning worker, who alone calls it, does so now and
+// then.
+func (f *Flow) SetReleased(n uint32) { atomic.StoreUint32(&f.released, n) }
+
+// Released returns what SetReleased was given last.
+func (f *Flow) Released() uint32 { return atomic.LoadUint32(&f.released) }
+
+// Advertised returns the window of the gate's last answer, and the full one
+// before the first.
+func (f *Flow) Advertised() uint32 { return atomic.LoadUint32(&f.advertised) }
+
+// Advertise notes the window of an answer. Only the gate calls it.
+func (f *Flow) Advertise(window uint32) { atomic.StoreUint32(&f.advertised, window) }
 
 // Ack returns the next sequence the client expects.
 func (f *Flow) Ack() uint32 { return atomic.LoadUint32(&f.ack) }

@@ -3,7 +3,7 @@ package commit
 import "sync/atomic"
 
 // MaxBody is the most bytes a Slot holds.
-const MaxBody = 1200
+const MaxBody = 1472
 
 // Slot states.
 const (
@@ -24,7 +24,7 @@ type Slot struct {
 	_           uint8
 	state       uint32
 	Data        [MaxBody]byte // body behind the acknowledgement block
-	_           [40]byte
+	_           [24]byte
 }
 
 // Body returns the data in use. It aliases the slot.

@@ -22,6 +22,7 @@ type packet struct {
 	key     wire.Key
 	session *SessionState // nil without one
 	payload []byte        // of UDP
+	ce      bool          // of the IP header
 	now     uint64
 	cpu     int
 
@@ -45,7 +46,9 @@ func (g *Gate) decide(p *packet) Outcome {
 }
 
 // rejects reports whether a packet of ours was found bad.
-func (o Outcome) rejects() bool { return o >= DropUDPLength && o <= DropRingPressure }
+func (o Outcome) rejects() bool {
+	return o >= DropUDPLength && o <= DropRingPressure || o == DropSessionBudget
+}
 
 // admit checks what every packet has to satisfy.
 func (g *Gate) admit(p *packet) Outcome {
@@ -89,6 +92,9 @@ func (g *Gate) syn(p *packet) Outcome {
 		HasCookie: true,
 		SACK:      asked.SACK && g.cfg.Features&FeatureSACK != 0,
 		MTU:       uint16(g.cfg.MaxDatagram),
+	}
+	if asked.HasControl && g.cfg.ControlBytes != 0 {
+		answer.Control, answer.HasControl = g.cfg.ControlBytes, true
 	}
 	p.replied = len(wire.AppendSYNACK(p.reply[:0], p.head.Sequence, answer, p.now/1000))
 	return TXSYNAck
@@ -244,6 +250,10 @@ func (g *Gate) commit(p *packet, flow *commit.Flow, kind ackKind) Outcome {
 	if p.head.Sequence != s.Window.Next && w.Free()*2 < g.geometry.Slots {
 		return DropRingPressure
 	}
+	budget := g.budgetLeft(s, flow)
+	if budget == 0 || p.head.Sequence != s.Window.Next && budget*2 < g.cfg.SessionBudget {
+		return DropSessionBudget
+	}
 	slot, ok := w.Reserve()
 	if !ok {
 		return DropRingFull
@@ -264,6 +274,12 @@ func (g *Gate) commit(p *packet, flow *commit.Flow, kind ackKind) Outcome {
 	return TXAck
 }
 
+// budgetLeft is how many more of a session's packets may wait for its worker.
+func (g *Gate) budgetLeft(s *SessionState, flow *commit.Flow) int {
+	waiting := int32(uint32(s.Committed) - flow.Released())
+	return max(0, g.cfg.SessionBudget-max(0, int(waiting)))
+}
+
 func (g *Gate) writer(p *packet) *commit.Writer {
 	return g.writers[g.geometry.Ring(p.cpu, int(p.session.Worker))]
 }
@@ -280,11 +296,17 @@ func (g *Gate) reacknowledge(p *packet, flow *commit.Flow, kind ackKind, duplica
 // acknowledge writes the acknowledgement of what the session received.
 func (g *Gate) acknowledge(p *packet, flow *commit.Flow) {
 	s := p.session
+	window := min(wire.ReceiveWindow, g.writer(p).Free(), g.budgetLeft(s, flow))
+	flow.Advertise(uint32(window))
+	flags := wire.FlagACK
+	if s.Marked {
+		flags |= wire.FlagECE
+	}
 	b := wire.Header{
 		Sequence:  flow.SndNxt(),
 		Ack:       s.Window.Next,
-		Flags:     wire.FlagACK,
-		Window:    uint16(min(wire.ReceiveWindow, g.writer(p).Free())),
+		Flags:     flags,
+		Window:    uint16(window),
 		Timestamp: p.now / 1000,
 	}.AppendTo(p.reply[:0])
 	if s.Features&FeatureSACK != 0 {
@@ -339,6 +361,13 @@ func (s *SessionState) unseen(seq uint32) bool {
 func (g *Gate) accept(p *packet, flow *commit.Flow, kind ackKind) {
 	p.session.Packets++
 	p.session.Bytes += uint64(len(p.payload))
+	// A packet may end one episode of congestion and begin the next.
+	if p.head.Flags&wire.FlagCWR != 0 {
+		p.session.Marked = false
+	}
+	if p.ce {
+		p.session.Marked = true
+	}
 	var state commit.FlowState
 	flow.Peek(&state)
 	state.LastSeen = p.now
@@ -369,10 +398,17 @@ func (p *packet) absorb(state *commit.FlowState) (changed bool) {
 		state.Window = p.head.Window
 		changed = true
 	}
+	if p.block.Echo != 0 {
+		state.Echo = uint32(p.block.Echo)
+	}
 	rtt := p.now/1000 - p.block.Echo - uint64(p.block.Delay)
 	if p.block.Echo != 0 && rtt-1 < rttMax-1 {
 		state.RTTMicros = uint32(rtt)
 		state.RTTCount++
+		changed = true
+	}
+	if p.head.Flags&wire.FlagECE != 0 {
+		state.ECE++
 		changed = true
 	}
 	return changed

@@ -52,7 +52,7 @@ func (g *Gate) decideFrame(frame []byte, f *wire.Frame, p *packet) Outcome {
 	if f.Group {
 		return PassOtherHost
 	}
-	p.key = f.Key
+	p.key, p.ce = f.Key, f.CE
 	p.session = g.sessions[f.Key]
 	if p.session == nil {
 		if _, ours := g.local[f.Key.Server]; !ours {

@@ -26,8 +26,16 @@ const MaxReply = wire.HeaderSize + wire.AckBlockMax
 // Config is what the gate has to know besides the geometry of its regions.
 type Config struct {
 	// MaxDatagram is the largest UDP payload accepted. 0 means
-	// wire.MaxDatagram.
+	// wire.MaxDatagramLimit.
 	MaxDatagram int
+
+	// ControlBytes is what SYN|ACK grants in option CONTROL to those who ask.
+	// 0 does not offer it.
+	ControlBytes uint32
+
+	// SessionBudget is how many reliable packets of one session may wait for
+	// its worker. 0 means what the geometry says.
+	SessionBudget int
 
 	// Features are offered in SYN|ACK: FeatureSACK or 0.
 	Features uint32
@@ -43,9 +51,12 @@ type Config struct {
 	Sockets bool
 }
 
-func (c Config) withDefaults() Config {
+func (c Config) withDefaults(g commit.Geometry) Config {
 	if c.MaxDatagram == 0 {
-		c.MaxDatagram = wire.MaxDatagram
+		c.MaxDatagram = wire.MaxDatagramLimit
+	}
+	if c.SessionBudget == 0 {
+		c.SessionBudget = g.SessionBudget()
 	}
 	return c
 }
@@ -53,6 +64,9 @@ func (c Config) withDefaults() Config {
 func (c Config) validate() error {
 	if c.MaxDatagram < wire.MinDatagram || c.MaxDatagram > commit.MaxBody {
 		return fmt.Errorf("largest datagram %d, want %d to %d", c.MaxDatagram, wire.MinDatagram, commit.MaxBody)
+	}
+	if c.SessionBudget < 1 {
+		return fmt.Errorf("session budget %d, want 1 at least", c.SessionBudget)
 	}
 	return nil
 }
@@ -89,6 +103,7 @@ type SessionState struct {
 	Committed  uint64                    // reliable packets
 	Duplicates uint64
 	Rejected   uint64 // belonging to the session, but dropped
+	Marked     bool   // Congestion Experienced arrived, and no CWR since
 }
 
 // NewSessionState returns the state of a session that just opened.
@@ -124,7 +139,7 @@ type Gate struct {
 
 // New returns a gate without sessions over the given regions.
 func New(cfg Config, r *commit.Regions, keys CookieKeys) (*Gate, error) {
-	cfg = cfg.withDefaults()
+	cfg = cfg.withDefaults(r.Geometry())
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -201,10 +216,11 @@ type Result struct {
 }
 
 // Datagram decides about a UDP payload that the host received for one of our
-// ports and addresses. now is in nanoseconds, cpu chooses the commit ring.
-// reply must hold MaxReply bytes.
-func (g *Gate) Datagram(key wire.Key, payload []byte, now uint64, cpu int, reply []byte) Result {
-	p := packet{key: key, payload: payload, now: now, cpu: cpu, reply: reply[:MaxReply]}
+// ports and addresses. ce says that its IP header carried Congestion
+// Experienced. now is in nanoseconds, cpu chooses the commit ring. reply must
+// hold MaxReply bytes.
+func (g *Gate) Datagram(key wire.Key, payload []byte, ce bool, now uint64, cpu int, reply []byte) Result {
+	p := packet{key: key, payload: payload, ce: ce, now: now, cpu: cpu, reply: reply[:MaxReply]}
 	p.session = g.sessions[key]
 	out := g.decide(&p)
 	g.stats[out]++

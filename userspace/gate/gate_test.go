@@ -97,7 +97,7 @@ func newWorld(t testing.TB, features uint32) *world {
 	}
 	w := &world{regions: r, now: 5_000_000_000, buf: make([]byte, 0, 2048)}
 	client, server := netip.MustParseAddrPort("198.51.100.1:1000"), netip.MustParseAddrPort("192.0.2.1:9000")
-	cfg := Config{Ports: []uint16{9000}, Local: []netip.Addr{server.Addr()}, Features: FeatureSACK}
+	cfg := Config{Ports: []uint16{9000}, Local: []netip.Addr{server.Addr()}, Features: FeatureSACK, ControlBytes: 1 << 20}
 	if w.Gate, err = New(cfg, r, CookieKeys{Keys: [2]CookieKey{{1, 2}, {3, 4}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,16 @@ func newWorld(t testing.TB, features uint32) *world {
 
 func (w *world) send(payload []byte) Result {
 	w.now += 1000
-	return w.Datagram(w.key, payload, w.now, 0, w.reply[:])
+	return w.Datagram(w.key, payload, false, w.now, 0, w.reply[:])
+}
+
+// release gives back what is in the ring, as a worker that is done with it.
+func (w *world) release(rd *commit.Reader) {
+	if _, idx, ok := rd.Next(); ok {
+		rd.Release(idx)
+		flow := w.regions.Flow(w.init.Slot)
+		flow.SetReleased(flow.Released() + 1)
+	}
 }
 
 // packet returns a sealed packet with one message behind the block.
@@ -188,6 +197,93 @@ func TestFullRingAcknowledgesNothing(t *testing.T) {
 	}
 }
 
+func TestSessionBudget(t *testing.T) {
+	w := newWorld(t, FeatureSACK)
+	w.cfg.SessionBudget = 4
+	flow := w.regions.Flow(70)
+	steps := []struct {
+		seq    uint32
+		want   Outcome
+		window uint16
+	}{
+		{1004, TXAck, 3},
+		{1005, TXAck, 2},
+		{1006, TXAck, 1},
+		{1007, DropSessionBudget, 0}, // ahead of a gap
+		{1002, TXAck, 0},
+		{1003, DropSessionBudget, 0},
+		{1004, TXAckDuplicate, 0},
+	}
+	for i, tt := range steps {
+		before := flow.Advertised()
+		res := w.send(w.packet(reliableFlags, tt.seq, 2001, &wire.AckBlock{}, "x"))
+		if res.Outcome != tt.want {
+			t.Fatalf("step %d: %v, want %v", i, res.Outcome, tt.want)
+		}
+		if tt.want == DropSessionBudget {
+			if flow.Advertised() != before {
+				t.Errorf("step %d: dropped, and the window changed", i)
+			}
+			continue
+		}
+		if h, _, _ := wire.ParseHeader(res.Reply); h.Window != tt.window || flow.Advertised() != uint32(tt.window) {
+			t.Errorf("step %d: window %d, noted %d, want %d", i, h.Window, flow.Advertised(), tt.window)
+		}
+	}
+	flow.SetReleased(2)
+	res := w.send(w.packet(reliableFlags, 1003, 2001, &wire.AckBlock{}, "x"))
+	if h, _, _ := wire.ParseHeader(res.Reply); res.Outcome != TXAck || h.Window != 1 {
+		t.Errorf("%v with a window of %d after two were released", res.Outcome, h.Window)
+	}
+	// A worker that was quicker than this CPU has released more than it knows.
+	flow.SetReleased(9)
+	res = w.send(w.packet(reliableFlags, 1007, 2001, &wire.AckBlock{}, "x"))
+	if h, _, _ := wire.ParseHeader(res.Reply); res.Outcome != TXAck || h.Window != 2 {
+		t.Errorf("%v with a window of %d after more were released than came", res.Outcome, h.Window)
+	}
+}
+
+func TestMarksAreTold(t *testing.T) {
+	w := newWorld(t, FeatureSACK)
+	w.regions.Flow(70).SetSndNxt(2050)
+	seq := uint32(1002)
+	steps := []struct {
+		name   string
+		ce     bool
+		cwr    bool
+		marked bool
+	}{
+		{"plain", false, false, false},
+		{"marked", true, false, true},
+		{"still_told", false, false, true},
+		{"reduced", false, true, false},
+		{"not_told_any_more", false, false, false},
+		{"marked_again", true, false, true},
+		{"reduced_and_marked_anew", true, true, true},
+	}
+	for _, tt := range steps {
+		flags := reliableFlags
+		if tt.cwr {
+			flags |= wire.FlagCWR
+		}
+		w.now += 1000
+		res := w.Datagram(w.key, w.packet(flags, seq, 2001, &wire.AckBlock{}, "x"), tt.ce, w.now, 0, w.reply[:])
+		seq++
+		if h, _, _ := wire.ParseHeader(res.Reply); res.Outcome != TXAck || (h.Flags&wire.FlagECE != 0) != tt.marked {
+			t.Errorf("%s: %v with flags %v", tt.name, res.Outcome, h.Flags)
+		}
+	}
+	var state commit.FlowState
+	for i, flags := range []wire.Flags{wire.FlagACK, wire.FlagACK | wire.FlagECE, wire.FlagACK | wire.FlagECE} {
+		ack := 2010 - 5*uint32(i/2) // the last is stale
+		w.send(w.packet(flags, seq, ack, &wire.AckBlock{Present: true, Echo: 7<<32 | uint64(i)}, ""))
+	}
+	w.regions.Flow(70).Peek(&state)
+	if state.ECE != 1 || state.Echo != 1 {
+		t.Errorf("%d marks, echo %d; want 1 and 1", state.ECE, state.Echo)
+	}
+}
+
 func TestCreateRefusals(t *testing.T) {
 	w := newWorld(t, 0)
 	other := w.key
@@ -222,7 +318,7 @@ func TestCreateRefusals(t *testing.T) {
 
 func TestNewRefusesConfig(t *testing.T) {
 	w := newWorld(t, 0)
-	for _, cfg := range []Config{{MaxDatagram: 1201}, {MaxDatagram: 100}, {Ports: []uint16{9000, 0}}} {
+	for _, cfg := range []Config{{MaxDatagram: 1473}, {SessionBudget: -1}, {MaxDatagram: 100}, {Ports: []uint16{9000, 0}}} {
 		if _, err := New(cfg, w.regions, CookieKeys{}); err == nil {
 			t.Errorf("New took %+v", cfg)
 		}
@@ -278,9 +374,7 @@ func TestGateDoesNotAllocate(t *testing.T) {
 				if res := w.send(tt.payload()); res.Outcome != tt.want {
 					t.Fatalf("Datagram: %v, want %v", res.Outcome, tt.want)
 				}
-				if _, idx, ok := rd.Next(); ok {
-					rd.Release(idx)
-				}
+				w.release(rd)
 			})
 			if allocs != 0 {
 				t.Errorf("Datagram: %v allocations per packet", allocs)
@@ -293,9 +387,7 @@ func TestGateDoesNotAllocate(t *testing.T) {
 			allocs = testing.AllocsPerRun(100, func() {
 				w.Frame(frames[i], out, w.now, 0)
 				i++
-				if _, idx, ok := rd.Next(); ok {
-					rd.Release(idx)
-				}
+				w.release(rd)
 			})
 			if allocs != 0 {
 				t.Errorf("Frame: %v allocations per packet", allocs)
@@ -314,10 +406,7 @@ func TestStatsCountEveryPacketOnce(t *testing.T) {
 			b[rng.IntN(len(b))]++
 		}
 		want[w.send(b).Outcome]++
-		if rd := w.regions.Reader(1); rd.Pending() > 0 {
-			_, idx, _ := rd.Next()
-			rd.Release(idx)
-		}
+		w.release(w.regions.Reader(1))
 	}
 	if *w.Stats() != want {
 		t.Errorf("counters %v, want %v", *w.Stats(), want)
@@ -368,7 +457,6 @@ func BenchmarkDatagram(b *testing.B) {
 		if res := w.send(payload); res.Outcome != TXAck {
 			b.Fatal(res.Outcome)
 		}
-		_, idx, _ := rd.Next()
-		rd.Release(idx)
+		w.release(rd)
 	}
 }

@@ -72,6 +72,7 @@ const (
 	PassData
 	PassReset
 	AbortedReply
+	DropSessionBudget // too many of the session wait already
 
 	OutcomeMax // how many there are
 )
@@ -118,6 +119,8 @@ var outcomes = [OutcomeMax]struct {
 	PassData:         {"pass_data", Pass},
 	PassReset:        {"pass_reset", Pass},
 	AbortedReply:     {"aborted_reply", Aborted},
+
+	DropSessionBudget: {"drop_session_budget", Drop},
 }
 
 // String returns the name of the outcome's counter.

@@ -106,7 +106,7 @@ func TestConversationVectors(t *testing.T) {
 	}
 	loadVectors(t, "conversation.json", &file)
 
-	regions, err := commit.NewMemory(commit.Geometry{Workers: 1, CPUs: 1, Slots: 2048, MaxSessions: 64})
+	regions, err := commit.NewMemory(commit.Geometry{Workers: 1, CPUs: 1, Slots: 4096, MaxSessions: 64})
 	if err != nil {
 		t.Fatalf("make regions: %v", err)
 	}
@@ -128,7 +128,7 @@ func TestConversationVectors(t *testing.T) {
 			}
 			continue
 		}
-		got := g.Datagram(key, payload, step.Time*1000, 0, buf)
+		got := g.Datagram(key, payload, false, step.Time*1000, 0, buf)
 		if got.Outcome.String() != step.Outcome {
 			t.Fatalf("step %d, %s: outcome %v, want %s", i, step.Packet, got.Outcome, step.Outcome)
 		}

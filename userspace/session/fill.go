@@ -78,11 +78,15 @@ func (s *Session) fillOpen(b []byte) int {
 		s.lastProbe = s.now
 		return s.fillPacket(b, s.snd.Next()-1, wire.FlagACK|wire.FlagPSH, nil)
 	}
-	if s.ackDue {
+	if s.ackDue || s.windowDue {
 		return s.fillAck(b)
 	}
 	return 0
 }
+
+// TellWindow has the next Fill say how much room there is, with an
+// acknowledgement if nothing else is to be sent.
+func (s *Session) TellWindow() { s.windowDue = s.state == Open || s.state == Closing }
 
 // noteBlocked starts probing a peer that has no room. With packets in flight
 // their retransmission tells when there is room again.
@@ -118,7 +122,7 @@ func (s *Session) fillPacket(b []byte, seq uint32, flags wire.Flags, body []byte
 	if s.sack {
 		b = s.appendAckBlock(b)
 	}
-	s.ackDue = false
+	s.ackDue, s.windowDue = false, false
 	b = append(b, body...)
 	wire.Seal(b)
 	return len(b)

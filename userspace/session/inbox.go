@@ -222,6 +222,9 @@ func (s *Session) receiveUnreliable(seq uint32, body []byte) {
 			return
 		}
 		body = rest
+		if m.Type >= wire.TypeControl {
+			continue
+		}
 		if m.Channel&wire.Unordered != 0 {
 			s.deliver(Unreliable, seq, &m)
 			continue

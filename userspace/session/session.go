@@ -290,18 +290,19 @@ type Session struct {
 	rttCount       uint32 // of the gate's samples, the last one seen
 
 	// Receiving.
-	rcv      reliability.ReceiveWindow
-	replay   reliability.ReplayWindow
-	order    reliability.Orderer
-	newest   [reliability.Channels]uint16 // unreliable-sequenced: next id expected
-	inbox    inbox
-	far      []farPacket
-	finSeen  bool
-	finSeq   uint32
-	finWhy   wire.Reason
-	ackDue   bool
-	echo     uint64
-	echoedAt uint64
+	rcv       reliability.ReceiveWindow
+	replay    reliability.ReplayWindow
+	order     reliability.Orderer
+	newest    [reliability.Channels]uint16 // unreliable-sequenced: next id expected
+	inbox     inbox
+	far       []farPacket
+	finSeen   bool
+	finSeq    uint32
+	finWhy    wire.Reason
+	ackDue    bool
+	windowDue bool // the peer is to learn the window
+	echo      uint64
+	echoedAt  uint64
 
 	stats Stats
 }
@@ -489,7 +490,7 @@ func (s *Session) end(state State, why wire.Reason) {
 	}
 	s.state = state
 	s.deadline = reliability.Never
-	s.ackDue, s.probeDue, s.blocked = false, false, false
+	s.ackDue, s.windowDue, s.probeDue, s.blocked = false, false, false, false
 	s.snd.Close()
 	s.reliable.drain(s.cfg.Pool)
 	s.unreliable.drain(s.cfg.Pool)

@@ -163,7 +163,7 @@ func (p *Peer) AtClient(k simnet.Packet) {
 func (p *Peer) AtServer(k simnet.Packet) {
 	w := p.world
 	cpu := w.Net.Rand().IntN(w.cfg.CPUs)
-	r := w.Gate.Datagram(p.Key, k.Data, w.Net.Now(), cpu, w.reply[:])
+	r := w.Gate.Datagram(p.Key, k.Data, k.Marked, w.Net.Now(), cpu, w.reply[:])
 	switch r.Outcome {
 	case gate.PassHello:
 		p.Hello(k.Data)
@@ -276,7 +276,9 @@ func (w *World) room() int {
 	return room
 }
 
-func (w *World) release(_ *session.Session, r session.Ref) {
+func (w *World) release(s *session.Session, r session.Ref) {
+	flow := w.Regions.Flow(s.Owner.(uint32))
+	flow.SetReleased(flow.Released() + 1)
 	if !w.Readers[r>>32].Release(uint32(r)) {
 		panic(fmt.Sprintf("simworld: slot %x released twice", r))
 	}

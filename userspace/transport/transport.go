@@ -56,13 +56,16 @@ type Batch interface {
 }
 
 // MaxDatagram is the largest UDP payload a Batch sends.
-const MaxDatagram = wire.MaxDatagram
+const MaxDatagram = wire.MaxDatagramLimit
 
 // Datagram is one received UDP payload. Its fields alias the transport's
 // memory and hold until Release.
 type Datagram struct {
 	Payload []byte
 	Key     wire.Key
+
+	// CE says that the IP header carried Congestion Experienced (RFC 3168).
+	CE bool
 
 	// Gated says that the XDP gate has accepted the datagram.
 	Gated bool

@@ -198,12 +198,19 @@ func (s *udpSocket) configure(opts *UDPOptions) error {
 		return err
 	}
 
-	// Forged ICMP errors must not lower the path MTU for a client.
+	// Forged ICMP errors must not lower the path MTU for a client, and packets
+	// that probe it must not be fragmented. Everything sent is ECN-capable, as
+	// with QUIC (RFC 9000 section 13.4). An IPv6 socket needs both families'
+	// options, for IPv4 packets that it takes.
 	if s.v6 {
-		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_OMIT)
+		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
+		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, ecnECT0)
+		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1)
 	}
 	if s.v4 {
-		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT)
+		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_TOS, ecnECT0)
+		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1)
 	}
 	if !opts.NoOffload {
 		s.gro = unix.SetsockoptInt(s.fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil

@@ -16,8 +16,16 @@ const (
 	// Without joining, a longer datagram than this is not ours anyway.
 	plainSize = 2048
 
-	// Control messages: an address, a segment size and a drop counter.
-	controlSize = 128
+	// Control messages: an address, a segment size, a drop counter and the
+	// traffic class.
+	controlSize = 160
+)
+
+// Of the traffic class (RFC 3168 section 5).
+const (
+	ecnMask = 3
+	ecnECT0 = 2
+	ecnCE   = 3
 )
 
 // receiver holds the messages of recvmmsg. Those of [next:filled] have not been
@@ -42,6 +50,7 @@ type message struct {
 	key     wire.Key
 	device  uint32
 	segment int // bytes of each datagram but the last, 0 when not joined
+	ce      bool
 }
 
 func (r *receiver) init(s *udpSocket, batch int) {
@@ -152,6 +161,7 @@ func (s *udpSocket) deliver(ds []Datagram) (n int) {
 			Payload:   r.buffers[base+r.offset : base+end : base+end],
 			Key:       r.message.key,
 			Interface: r.message.device,
+			CE:        r.message.ce,
 		}
 		n++
 		s.stats.RxPackets++
@@ -206,6 +216,10 @@ func (s *udpSocket) parseControl(b []byte, m *message) (found bool) {
 			m.device, found = uint32(info.Ifindex), true
 		case h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
 			m.segment = int(*(*int32)(unsafe.Pointer(&data[0])))
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_TOS && len(data) >= 1:
+			m.ce = data[0]&ecnMask == ecnCE
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_TCLASS && len(data) >= 4:
+			m.ce = *(*int32)(unsafe.Pointer(&data[0]))&ecnMask == ecnCE
 		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_RXQ_OVFL && len(data) >= 4:
 			total := *(*uint32)(unsafe.Pointer(&data[0]))
 			s.stats.RxDropped += uint64(total - s.rx.overflow)

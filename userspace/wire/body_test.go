@@ -191,6 +191,9 @@ func TestCheckMessages(t *testing.T) {
 		{"type_zero", make([]byte, MessageHeaderSize), 0},
 		{"type_zero_second", append(message(1, 5), make([]byte, MessageHeaderSize)...), 0},
 		{"hello", message(TypeHello, 5), 0},
+		{"control_types", append(append(message(TypeFragment, 12), message(TypeSkip, 0)...),
+			append(message(TypeSkipped, 0), message(TypePad, 9)...)...), 4},
+		{"beyond_the_control_types", message(TypePad+1, 5), 0},
 		{"control_second", append(message(1, 5), message(0xff, 0)...), 0},
 	}
 	for _, tt := range tests {

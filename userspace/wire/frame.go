@@ -50,6 +50,10 @@ const (
 	etherVLAN = 0x8100
 	etherQinQ = 0x88a8
 
+	ecnMask = 3
+	ecnECT0 = 2
+	ecnCE   = 3
+
 	protoUDP      = 17
 	protoFragment = 44
 )
@@ -75,6 +79,9 @@ type Frame struct {
 	// Group is set when the destination is a group or broadcast address, of
 	// Ethernet or of IP.
 	Group bool
+
+	// CE is set when the IP header carries Congestion Experienced (RFC 3168).
+	CE bool
 
 	// BadLength is set when the UDP length is less than its header or not
 	// the IP payload's length.
@@ -141,6 +148,7 @@ func (f *Frame) parseIPv4(b []byte) FrameVerdict {
 	if ip[9] != protoUDP {
 		return FrameNotUDP
 	}
+	f.CE = ip[1]&ecnMask == ecnCE
 	f.Key.Client = mapped(ip[12:16])
 	f.Key.Server = mapped(ip[16:20])
 	// 224.0.0.0/4 and all above it, the limited broadcast included.
@@ -170,6 +178,7 @@ func (f *Frame) parseIPv6(b []byte) FrameVerdict {
 	default:
 		return FrameNotUDP
 	}
+	f.CE = ip[1]>>4&ecnMask == ecnCE // the traffic class lies across two bytes
 	copy(f.Key.Client[:], ip[8:24])
 	copy(f.Key.Server[:], ip[24:40])
 	f.Group = f.Group || ip[24] == 0xff

@@ -131,6 +131,23 @@ func TestParseFrameLocates(t *testing.T) {
 	}
 }
 
+func TestParseFrameMarks(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		for ecn := range byte(4) {
+			frame := makeFrame(v6, 1, []byte("request"))
+			shift := 0
+			if v6 {
+				shift = 4
+			}
+			frame[ethernetSize+vlanSize+1] = (0x0c | ecn) << shift
+			f, v := ParseFrame(frame)
+			if v != FrameUDP || f.CE != (ecn == 3) {
+				t.Errorf("IPv6 %v, ECN field %d: %v, CE %v", v6, ecn, v, f.CE)
+			}
+		}
+	}
+}
+
 func TestParseFrameVerdicts(t *testing.T) {
 	v4, v6 := makeFrame(false, 0, []byte("payload")), makeFrame(true, 0, []byte("payload"))
 	arp := edit(v4, 12, 0x08, 0x06)
@@ -295,6 +312,16 @@ func TestFrameTemplateAnswer(t *testing.T) {
 					t.Error("payload changed")
 				}
 				checkChecksums(t, frame, out)
+			}
+			// ECN-capable, and nothing else is different.
+			plain, capable := make([]byte, template.Len), make([]byte, template.Len)
+			template.Build(plain, 0)
+			template.SetECT()
+			template.Build(capable, 0)
+			out, _ := ParseFrame(capable)
+			checkChecksums(t, capable, out)
+			if got, want := capable[in.L3+1]^plain[in.L3+1], map[bool]byte{false: 0x02, true: 0x20}[in.IPv6]; got != want {
+				t.Errorf("ECT(0) changes %#x of the traffic class, want %#x", got, want)
 			}
 		})
 	}

@@ -51,7 +51,7 @@ type Message struct {
 var (
 	errMessageTruncated = errors.New("read message: truncated")
 	errMessageType      = errors.New("read message: type 0")
-	errMessageControl   = errors.New("check messages: control type inside a session")
+	errMessageControl   = errors.New("check messages: type is not one of a session")
 	errMessageNone      = errors.New("check messages: no message")
 	errMessageMany      = errors.New("check messages: more than 32")
 )
@@ -93,8 +93,8 @@ func ParseMessage(b []byte) (m Message, rest []byte, err error) {
 }
 
 // CheckMessages returns how many messages body holds when they are what a
-// packet inside a session may carry: 1 to MaxMessages messages of application
-// types which fill the body exactly.
+// packet inside a session may carry: 1 to MaxMessages messages, of application
+// types or TypeFragment to TypePad, which fill the body exactly.
 func CheckMessages(body []byte) (n int, err error) {
 	if len(body) == 0 {
 		return 0, errMessageNone
@@ -107,7 +107,7 @@ func CheckMessages(body []byte) (n int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if m.Type >= TypeControl {
+		if m.Type == TypeControl || m.Type > TypePad {
 			return 0, errMessageControl
 		}
 		body = rest

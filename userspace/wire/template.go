@@ -92,6 +92,18 @@ func (t *FrameTemplate) build(link int, v6 bool, src, dst *[16]byte, srcPort, ds
 	t.udpSum = uint32(onesSum(addresses)) + uint32(srcPort) + uint32(dstPort) + protoUDP
 }
 
+// SetECT makes the packets ECN-capable, ECT(0) of RFC 3168. Otherwise routers
+// drop them where they would mark others.
+func (t *FrameTemplate) SetECT() {
+	ip := t.Bytes[t.l3:]
+	if t.ipSum != 0 {
+		ip[1] = ecnECT0
+		t.ipSum = uint32(onesSum(ip[:ipv4Size]))
+	} else {
+		ip[1] = ecnECT0 << 4
+	}
+}
+
 // Build writes the headers to the front of frame, where payloadLen bytes of
 // UDP payload already lie at frame[t.Len:], and returns the frame's length.
 // Lengths and checksums are filled in; the UDP checksum is never 0.

@@ -116,7 +116,7 @@ func decode(packet []byte, toServer, sack bool) decodedPacket {
 	switch {
 	case err != nil:
 		return refuse("truncated")
-	case len(packet) > MaxDatagram:
+	case len(packet) > MaxDatagramLimit:
 		return refuse("oversize")
 	case !legal():
 		return refuse("flags")

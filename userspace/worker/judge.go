@@ -15,7 +15,7 @@ func (w *Worker) judge(lane transport.Batch, d *transport.Datagram) {
 	// The kernel spreads clients over sockets, so all packets of one come to
 	// this worker, whichever the gate would choose. Its rings stand for one
 	// CPU.
-	r := w.opts.Gate.Datagram(d.Key, d.Payload, w.now, 0, w.reply[:])
+	r := w.opts.Gate.Datagram(d.Key, d.Payload, d.CE, w.now, 0, w.reply[:])
 	switch r.Outcome.Verdict() {
 	case gate.TX:
 		lane.Route(d, &w.route)
@@ -37,7 +37,7 @@ func (w *Worker) judge(lane transport.Batch, d *transport.Datagram) {
 // program can decide is refused.
 func (w *Worker) screen(d *transport.Datagram) bool {
 	h, body, err := wire.ParseHeader(d.Payload)
-	if err != nil || len(d.Payload) > wire.MaxDatagram || !h.Flags.LegalAtServer() || !wire.Verify(d.Payload) {
+	if err != nil || len(d.Payload) > wire.MaxDatagramLimit || !h.Flags.LegalAtServer() || !wire.Verify(d.Payload) {
 		return false
 	}
 	if h.Flags == wire.FlagACK|wire.FlagPSH {

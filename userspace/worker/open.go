@@ -124,17 +124,24 @@ func (w *Worker) open(lane transport.Batch, slot uint32, key wire.Key, h wire.He
 	s := &Session{
 		worker: w, flow: flow, slot: slot, key: key, lane: lane, route: w.route,
 		clientISN: clientISN, published: serverISN + 1,
-		engine: session.NewServer(w.config, session.Opening{
-			ID: id, Key: key, ClientISN: clientISN, ServerISN: serverISN,
-			Window: h.Window, Timestamp: h.Timestamp, SACK: sack, MTU: opts.MTU,
-		}, w.now),
 	}
+	s.engine = session.NewServer(w.configOf(s), session.Opening{
+		ID: id, Key: key, ClientISN: clientISN, ServerISN: serverISN,
+		Window: h.Window, Timestamp: h.Timestamp, SACK: sack, MTU: opts.MTU,
+	}, w.now)
 	s.replay.Reset(clientISN)
 	w.add(s)
 	w.opened++
 	w.spent.add(key, clientISN, w.now)
 	w.handler.Open(s)
 	return nil
+}
+
+// configOf is the configuration of a session's engine.
+func (w *Worker) configOf(s *Session) session.Config {
+	c := w.config
+	c.ReceiveWindow = s.window
+	return c
 }
 
 // create enters a session into the gate's table, in place of one that nobody

@@ -216,8 +216,9 @@ func (w *Worker) take() (total int) {
 				ring.Release(index)
 				continue
 			}
+			s.packets.taken++
 			s.engine.Committed(ref, slot.Sequence, wire.Flags(slot.Flags), slot.Body(), w.now)
-			if s.engine.Over() {
+			if s.engine.Over() || w.narrowed(s) {
 				w.activate(s)
 			}
 		}

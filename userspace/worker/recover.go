@@ -72,11 +72,14 @@ func (w *Worker) adopt(slot uint32) *Session {
 		clientISN: info.ClientISN, published: info.SndNxt,
 		lane: w.plainLane(), route: transport.Route{Key: info.Key},
 		finish: w.now + recoverGrace,
-		engine: session.NewRecovered(w.config, session.Recovery{
-			ID: info.ID, Key: info.Key, ClientISN: info.ClientISN,
-			ServerISN: info.ServerISN, SndNxt: info.SndNxt,
-		}, w.now),
 	}
+	// What the former process gave back and did not say stays taken.
+	s.packets.taken = flow.Released()
+	s.packets.released, s.packets.told = s.packets.taken, s.packets.taken
+	s.engine = session.NewRecovered(w.configOf(s), session.Recovery{
+		ID: info.ID, Key: info.Key, ClientISN: info.ClientISN,
+		ServerISN: info.ServerISN, SndNxt: info.SndNxt,
+	}, w.now)
 	if s.lane != nil && s.lane.Buffer(&s.route) == nil {
 		s.lane = nil // nothing is under way: its port or family is not served any more
 	}
@@ -106,6 +109,7 @@ func (w *Worker) adoptPacket(cpu int, index uint32) {
 		w.rings[cpu].Release(index)
 		return
 	}
+	s.packets.taken++
 	s.engine.Committed(ringRef(cpu, index), slot.Sequence, wire.Flags(slot.Flags), slot.Body(), w.now)
 }
 

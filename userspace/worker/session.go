@@ -29,6 +29,7 @@ type Session struct {
 	published uint32 // SndNxt as the gate knows it
 	rttCount  uint32 // samples of the gate already recorded
 	replay    reliability.ReplayWindow
+	packets   packets
 	timer     timerwheel.Timer[*Session]
 	value     any
 	recovered bool
@@ -134,19 +135,17 @@ func (w *Worker) deliver(engine *session.Session, m session.Message) {
 // release is the engine's Release callback. Where the gate dies with the
 // process it notes how far the session got, for the next one.
 func (w *Worker) release(engine *session.Session, ref session.Ref) {
+	s := engine.Owner.(*Session)
 	if w.opts.Gate != nil {
-		engine.Owner.(*Session).flow.SetDelivered(engine.RcvNxt())
+		s.flow.SetDelivered(engine.RcvNxt())
 	}
 	w.rings[ref>>32].Release(uint32(ref))
+	w.returned(s)
 }
 
 func ringRef(ring int, slot uint32) session.Ref {
 	return session.Ref(ring)<<32 | session.Ref(slot)
 }
-
-// freeSlots is how many packets there is room for in the fullest of the
-// worker's commit rings.
-func (w *Worker) freeSlots() int { return w.room }
 
 // expire is the timer's callback.
 func (w *Worker) expire(t *timerwheel.Timer[*Session]) {
@@ -190,6 +189,7 @@ func (w *Worker) readFlow(s *Session) {
 // it is done with: false when a transport has no room.
 func (w *Worker) attend(s *Session) bool {
 	w.settle(s)
+	w.reopen(s)
 	// What has no room to leave does not keep the rest from going on.
 	sent := s.lane == nil || w.fill(s)
 	over := s.engine.Over()
@@ -206,6 +206,9 @@ func (w *Worker) attend(s *Session) bool {
 	at := s.engine.NextTimeout()
 	if s.finish != 0 {
 		at = min(at, s.finish)
+	}
+	if s.packets.tellAt != 0 {
+		at = min(at, s.packets.tellAt)
 	}
 	w.wheel.Set(&s.timer, at)
 	w.setBlocked(s, s.engine.Queued() > 0)

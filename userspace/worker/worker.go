@@ -109,6 +109,10 @@ type Options struct {
 	// Handler makes the application.
 	Handler func(w *Worker) Handler
 
+	// SessionBudget is the gate's: how many reliable packets of one session
+	// may wait for the worker. 0 means what the geometry of Regions says.
+	SessionBudget int
+
 	// NoPin leaves the thread where the scheduler puts it; otherwise it stays
 	// on CPU.
 	NoPin bool
@@ -141,6 +145,9 @@ func (o Options) withDefaults() Options {
 	if o.Gate != nil {
 		o.Sessions = ownGate{o.Gate}
 	}
+	if o.SessionBudget == 0 && o.Regions != nil {
+		o.SessionBudget = o.Regions.Geometry().SessionBudget()
+	}
 	return o
 }
 
@@ -156,6 +163,8 @@ func (o *Options) validate() error {
 		return errors.New("neither a gate nor its table of sessions")
 	case o.Handler == nil:
 		return errors.New("no handler")
+	case o.SessionBudget < 0:
+		return fmt.Errorf("session budget %d", o.SessionBudget)
 	case o.TickRate < 0:
 		return fmt.Errorf("tick rate %d", o.TickRate)
 	}
@@ -275,7 +284,6 @@ func newWorker(opts Options) (*Worker, error) {
 	}
 	w.config = opts.Session
 	w.config.Pool = new(reliability.Pool)
-	w.config.ReceiveWindow = w.freeSlots
 	w.config.Message = w.deliver
 	w.config.Release = w.release
 	w.dirty = w.flowChanged

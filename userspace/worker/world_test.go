@@ -41,6 +41,7 @@ type world struct {
 	link    simnet.Link
 	handler func(w *Worker) Handler
 	config  session.Config
+	budget  int
 
 	// kernel keeps the gates' sessions when workers are replaced, as a gate in
 	// the kernel does.
@@ -63,6 +64,7 @@ type worldConfig struct {
 	handler func(w *Worker) Handler
 	config  session.Config
 	kernel  bool
+	budget  int // of a session, 0: the default
 }
 
 func newWorld(t testing.TB, c worldConfig) *world {
@@ -77,6 +79,7 @@ func newWorld(t testing.TB, c worldConfig) *world {
 	w := &world{
 		t: t, net: simnet.New(c.seed, startTime), byKey: map[wire.Key]*peer{},
 		link: c.link, handler: c.handler, config: c.config, kernel: c.kernel,
+		budget: c.budget,
 	}
 	g := commit.Geometry{Workers: c.workers, CPUs: 1, Slots: c.slots, MaxSessions: c.max}
 	var err error
@@ -94,7 +97,7 @@ func newWorld(t testing.TB, c worldConfig) *world {
 
 func (w *world) newGate() *gate.Gate {
 	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: 1, K1: 2}, {K0: 3, K1: 4}}}
-	g, err := gate.New(gate.Config{Features: gate.FeatureSACK}, w.regions, keys)
+	g, err := gate.New(gate.Config{Features: gate.FeatureSACK, SessionBudget: w.budget}, w.regions, keys)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -107,7 +110,7 @@ func (w *world) start() {
 	for i := range w.lanes {
 		o := Options{
 			Index: i, Regions: w.regions, Transport: w.lanes[i], Handler: w.handler, NoPin: true,
-			Session: w.config, Clock: w.net.Now, Logger: zerolog.Nop(),
+			Session: w.config, Clock: w.net.Now, Logger: zerolog.Nop(), SessionBudget: w.budget,
 		}
 		if w.kernel {
 			o.Sessions = ownGate{w.gates[i]}
@@ -408,7 +411,7 @@ func (p *peer) atServer(packet []byte) {
 	d := transport.Datagram{Payload: append([]byte(nil), packet...), Key: p.key}
 	if w.kernel {
 		var reply [gate.MaxReply]byte
-		r := w.gates[p.worker].Datagram(p.key, packet, w.net.Now(), 0, reply[:])
+		r := w.gates[p.worker].Datagram(p.key, packet, false, w.net.Now(), 0, reply[:])
 		if w.onOutcome != nil {
 			w.onOutcome(p, packet, r.Outcome)
 		}

@@ -16,11 +16,18 @@ import (
 var ErrGone = errors.New("network interface is gone")
 
 const (
-	// Payloads start here in a transmit frame, on a cache line.
-	payloadOffset = 64
+	// Payloads start here in a transmit frame, on a cache line behind the
+	// largest headers.
+	payloadOffset = 128
 
 	// Receives without a frame after which a socket is asked for errors.
 	idleCheck = 256
+)
+
+// Headers and payload fit a frame; a difference does not compile.
+var (
+	_ = [payloadOffset - wire.MaxFrameHeader]byte{}
+	_ = [defaultFrameSize - payloadOffset - transport.MaxDatagram]byte{}
 )
 
 // Port is the transport.Batch of one worker: its sockets on every queue of a
@@ -149,7 +156,7 @@ func (p *Port) receive(l *lane, ds []transport.Datagram) (n int) {
 		d := &ds[n]
 		d.Payload = frame[f.Payload:end:end]
 		d.Key = f.Key
-		d.Gated = true
+		d.Gated, d.CE = true, f.CE
 		d.Frame = frame
 		d.Queue = uint16(l.queue.id)
 		d.Interface = uint32(p.dev.ifindex)
@@ -196,6 +203,7 @@ func (p *Port) Route(d *transport.Datagram, r *transport.Route) {
 	r.Queue = d.Queue
 	r.Interface = d.Interface
 	r.Template.Answer(d.Frame, &f)
+	r.Template.SetECT()
 }
 
 // Release implements transport.Batch.

@@ -160,7 +160,7 @@ func (b *ackBench) build() (err error) {
 	if err != nil {
 		return err
 	}
-	b.consumer = consume(b.gate.Regions())
+	b.consumer = consume(b.gate.Regions(), b.opts.Sessions)
 	return nil
 }
 
@@ -295,14 +295,17 @@ func (b *ackBench) close() error {
 
 // consumer reads the commit rings as a worker does, on a CPU of its own.
 type consumer struct {
+	regions  *commit.Regions
+	released []uint32 // by session
+
 	read atomic.Uint64
 	idle atomic.Uint64 // passes that found nothing
 	stop atomic.Bool
 	done chan struct{}
 }
 
-func consume(regions *commit.Regions) *consumer {
-	c := &consumer{done: make(chan struct{})}
+func consume(regions *commit.Regions, sessions int) *consumer {
+	c := &consumer{regions: regions, released: make([]uint32, sessions), done: make(chan struct{})}
 	var readers []*commit.Reader
 	for ring := range regions.Geometry().Rings() {
 		readers = append(readers, regions.Reader(ring))
@@ -322,8 +325,10 @@ func (c *consumer) drain(readers []*commit.Reader) {
 	for !c.stop.Load() {
 		n := uint64(0)
 		for _, r := range readers {
-			for _, at, ok := r.Next(); ok; _, at, ok = r.Next() {
+			for slot, at, ok := r.Next(); ok; slot, at, ok = r.Next() {
+				session := slot.SessionSlot
 				r.Release(at)
+				c.count(session)
 				n++
 			}
 		}
@@ -332,6 +337,14 @@ func (c *consumer) drain(readers []*commit.Reader) {
 			_ = unix.Nanosleep(&nap, nil)
 		}
 		c.read.Add(n)
+	}
+}
+
+// count tells the gate of what was given back, as rarely as a worker does.
+func (c *consumer) count(session uint32) {
+	c.released[session]++
+	if n := c.released[session]; n%uint32(c.regions.Geometry().SessionBudget()/8) == 0 {
+		c.regions.Flow(session).SetReleased(n)
 	}
 }
 

@@ -49,9 +49,11 @@ var (
 const (
 	maxTickRate    = 1000
 	minCommitSlots = 64
-	maxAutoSlots   = 4096
-	commitMemory   = 64 << 20 // bytes, of all rings, where CommitSlots is 0
-	longestTime    = 24 * time.Hour
+
+	minSessionBudget = 64 // less hardly keeps a window open
+	maxAutoSlots     = 4096
+	commitMemory     = 80 << 20 // bytes, of all rings, where CommitSlots is 0
+	longestTime      = 24 * time.Hour
 
 	minTransferBytes  = 1 << 20 // of a worker
 	maxTransferMemory = commit.MaxTransferBytes >> 20
@@ -93,6 +95,10 @@ type Config struct {
 	// CommitSlots is how many packets one commit ring keeps, a power of two.
 	// 0 takes as many as commitMemory allows all rings together, at most 4096.
 	CommitSlots int `toml:"commit_slots"`
+
+	// SessionBudget is how many acknowledged packets of one session may wait
+	// for its worker. 0 takes half of a commit ring, and 64 at least.
+	SessionBudget int `toml:"session_budget"`
 
 	// TransferMemory is the memory for large messages while they arrive, in
 	// MiB, shared out among the workers. Each gets at least one.
@@ -209,6 +215,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.BoolVar(&c.Keep, "keep", c.Keep, "leave the XDP program attached on exit, acknowledging into pinned memory")
 	fs.Var((*number)(&c.MaxSessions), "max-sessions", "sessions at a time")
 	fs.Var((*number)(&c.CommitSlots), "commit-slots", "packets kept per CPU and worker, a power of two; 0: by the number of these")
+	fs.Var((*number)(&c.SessionBudget), "session-budget", "packets of one session kept at a time; 0: half of a commit ring")
 	fs.Var((*number)(&c.TransferMemory), "transfer-memory", "memory for large messages while they arrive, MiB")
 	fs.Var((*number)(&c.TickRate), "tick-rate", "application ticks per second")
 	fs.Var(&c.IdleTimeout, "idle-timeout", "silence after which a session ends")
@@ -321,6 +328,9 @@ func (c *Config) Validate() error {
 	}
 	if c.CommitSlots > 0 && c.CommitSlots&(c.CommitSlots-1) != 0 {
 		bad("commit_slots", c.CommitSlots, "a power of two, or 0 to leave it to the server")
+	}
+	if c.SessionBudget != 0 {
+		number("session_budget", c.SessionBudget, minSessionBudget, commit.MaxSlots)
 	}
 	number("transfer_memory", c.TransferMemory, 1, maxTransferMemory)
 	number("tick_rate", c.TickRate, 1, maxTickRate)

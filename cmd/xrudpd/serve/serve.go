@@ -140,6 +140,7 @@ func (s *Server) makeWorkers(options []worker.Options, handler func(*worker.Work
 		o.CPU = s.cpus[i%len(s.cpus)]
 		o.BusyPoll = s.cfg.BusyPoll
 		o.TickRate = s.cfg.TickRate
+		o.SessionBudget = s.cfg.SessionBudget
 		o.Session = session.Config{IdleTimeout: time.Duration(s.cfg.IdleTimeout)}
 		o.Logger = s.log
 	}

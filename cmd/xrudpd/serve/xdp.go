@@ -72,7 +72,7 @@ func (s *Server) openXDP() ([]worker.Options, error) {
 func (s *Server) attach(g commit.Geometry) (*loader.Report, error) {
 	o := loader.Options{
 		Interface: s.cfg.Interface, Instance: s.cfg.Instance,
-		Geometry: g, Ports: []uint16{s.addr.Port()},
+		Geometry: g, Ports: []uint16{s.addr.Port()}, SessionBudget: s.cfg.SessionBudget,
 		Mode: loader.ModeAuto, Require: s.cfg.Mode != config.ModeAuto,
 	}
 	switch {
