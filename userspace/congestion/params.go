@@ -40,7 +40,7 @@ type Params struct {
 }
 
 // Names returns the names of all algorithms, the default first.
-func Names() []string { return []string{"adaptive"} }
+func Names() []string { return []string{"adaptive", "cubic"} }
 
 // New returns the algorithm of the given name, "adaptive" for "". An error
 // names each key of a configuration that is wrong, its value and what would be
@@ -52,6 +52,8 @@ func New(name string, p Params) (Algorithm, error) {
 	switch name {
 	case "", "adaptive":
 		return NewAdaptive(p), nil
+	case "cubic":
+		return NewCubic(p), nil
 	}
 	return nil, fmt.Errorf("congestion is %q, but has to be one of %s", name, strings.Join(Names(), ", "))
 }
