@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/xrudp/xrudp/cmd/xrudp/bench"
 )
@@ -20,12 +21,15 @@ func benchCommand(ctx context.Context, args []string, out io.Writer) error {
 			return benchEcho(ctx, args[1:], out)
 		case "sim":
 			return benchSim(ctx, args[1:], out)
+		case "tcp":
+			return benchTCP(ctx, args[1:], out)
 		}
 	}
 	fmt.Fprint(os.Stderr, "usage: xrudp bench <measurement> [flags]\n\n"+
 		"  kernel-ack  packets per second acknowledged in XDP, beside bare XDP_TX\n"+
 		"  echo        round trips to the kernel and to a worker, XDP beside UDP sockets\n"+
-		"  sim         goodput, latency, fairness and queues on simulated paths\n")
+		"  sim         goodput, latency, fairness and queues on simulated paths\n"+
+		"  tcp         goodput and latency beside the kernel's TCP, on one bad path\n")
 	return errUsage
 }
 
@@ -87,5 +91,26 @@ func benchSim(ctx context.Context, args []string, out io.Writer) error {
 	case *folder == "":
 		result.Write(out)
 	}
+	return nil
+}
+
+func benchTCP(ctx context.Context, args []string, out io.Writer) error {
+	var opts bench.TCPOptions
+	fs := flag.NewFlagSet("bench tcp", flag.ContinueOnError)
+	fs.DurationVar(&opts.Duration, "duration", 20*time.Second, "how long either measurement of each side sends in all")
+	fs.IntVar(&opts.Rounds, "rounds", 4, "turns of every side that this is spread over")
+	fs.DurationVar(&opts.WarmUp, "warm-up", 2*time.Second, "how long bulk data flows before each measurement")
+	asJSON := fs.Bool("json", false, "print one JSON object")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	result, err := bench.TCP(ctx, opts)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return printJSON(out, result)
+	}
+	result.Write(out)
 	return nil
 }

@@ -27,7 +27,7 @@ func commands() []command {
 	return []command{
 		{"run", "a server, bots that check every message, and a report", runCommand},
 		{"bots", "play on a server and check what it delivers", botsCommand},
-		{"bench", "measure: echo, kernel-ack, sim", benchCommand},
+		{"bench", "measure: echo, kernel-ack, sim, tcp", benchCommand},
 		{"version", "print the version", versionCommand},
 		{"help", "print this list", helpCommand},
 	}

@@ -55,6 +55,7 @@ func (c *core) start(now uint64) {
 		IdleTimeout:       c.opts.IdleTimeout,
 		KeepaliveInterval: c.opts.KeepaliveInterval,
 		SendQueue:         c.opts.SendQueue,
+		Congestion:        c.opts.Congestion,
 		NoSACK:            c.opts.NoSACK,
 		ReceiveWindow:     c.window,
 		Message:           c.arrived,

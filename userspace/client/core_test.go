@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/congestion"
 	"github.com/xrudp/xrudp/userspace/simnet"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
@@ -244,5 +245,22 @@ func TestCoreReconnectsOnlyWhereItHelps(t *testing.T) {
 				t.Errorf("over: %v, want %v", w.core.over, !tt.want)
 			}
 		})
+	}
+}
+
+func TestCoreMakesAControllerForEachSession(t *testing.T) {
+	made := 0
+	w := newWorld(t, 1, simnet.Link{Delay: time.Millisecond}, Options{
+		Congestion: func() congestion.Controller {
+			made++
+			return congestion.NewReno()
+		},
+	})
+	w.run(time.Second)
+	w.core.start(w.net.Now())
+	w.pump()
+	w.run(time.Second)
+	if made != 2 {
+		t.Errorf("%d controllers for two sessions", made)
 	}
 }

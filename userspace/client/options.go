@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"github.com/xrudp/xrudp/userspace/congestion"
 )
 
 // Options adjust a connection. The zero value works.
@@ -53,6 +55,10 @@ type Options struct {
 	// ReconnectAttempts is how many attempts in a row may fail. Default 0: no
 	// limit.
 	ReconnectAttempts int
+
+	// Congestion makes the congestion controller of each session. Default: as
+	// in session.Config.
+	Congestion func() congestion.Controller
 
 	// NoSACK leaves selective acknowledgements out, as a peer does that knows
 	// the base header only.

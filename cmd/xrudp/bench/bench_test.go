@@ -137,6 +137,18 @@ func TestOptions(t *testing.T) {
 			_, err := Echo(context.Background(), nil, EchoOptions{Sessions: -1})
 			return err
 		}, "sessions"},
+		{"tcp_rounds", func() error {
+			_, err := TCP(context.Background(), TCPOptions{Rounds: -1})
+			return err
+		}, "rounds"},
+		{"tcp_duration", func() error {
+			_, err := TCP(context.Background(), TCPOptions{Rounds: 100, Duration: time.Second})
+			return err
+		}, "duration"},
+		{"tcp_warm_up", func() error {
+			_, err := TCP(context.Background(), TCPOptions{WarmUp: -1})
+			return err
+		}, "warm-up"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
