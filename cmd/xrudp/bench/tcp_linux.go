@@ -161,6 +161,8 @@ func (b *tcpBench) run(ctx context.Context) (*TCPResult, error) {
 		r.sides = append(r.sides, s.name)
 	}
 	for range b.opts.Rounds {
+		// Another side begins each round, so that none always follows the same.
+		sides = append(sides[1:], sides[0])
 		b.spoil(tcpBulkLoss)
 		for _, s := range sides {
 			goodput, err := b.bulk(ctx, s)
