@@ -103,6 +103,47 @@ func TestDeviceSettings(t *testing.T) {
 	}
 }
 
+// Frames pass the middle whole, and it has nothing to say itself.
+func TestMiddle(t *testing.T) {
+	l := labtest.New(t, lab.Options{Middle: true})
+	whole := []ethtool.Setting{ethtool.TXChecksum, ethtool.TSO, ethtool.GSO}
+	tests := []struct {
+		name      string
+		in        *lab.Namespace
+		device    string
+		off       []ethtool.Setting
+		addresses bool
+	}{
+		{"server", l.Server.Namespace, l.Server.Interface, whole, true},
+		{"client", l.Client.Namespace, l.Client.Interface, whole, true},
+		{"towards_server", l.Middle.Namespace, l.Middle.Server.Interface, append(whole, ethtool.GRO), false},
+		{"towards_client", l.Middle.Namespace, l.Middle.Client.Interface, append(whole, ethtool.GRO), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := tt.in.Do(func() error {
+				for _, s := range tt.off {
+					if on, err := ethtool.Get(tt.device, s); on || err != nil {
+						t.Errorf("%s is %v, %v", s, on, err)
+					}
+				}
+				dev, err := netlink.LinkByName(tt.device)
+				if err != nil {
+					return err
+				}
+				addresses, err := netlink.AddrList(dev, netlink.FAMILY_ALL)
+				if (len(addresses) > 0) != tt.addresses {
+					t.Errorf("addresses %v", addresses)
+				}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 func TestClientRunsXDP(t *testing.T) {
 	l := labtest.New(t, lab.Options{})
 	err := l.Client.Do(func() error {
