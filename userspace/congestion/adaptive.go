@@ -137,6 +137,7 @@ func (c *Adaptive) OnAck(a *Ack) {
 	if over {
 		c.bandwidth[1], c.bandwidth[0] = c.bandwidth[0], 0
 	}
+	before := c.window
 	switch {
 	case c.pressed && a.PriorDelivered >= c.settled:
 		c.answerQueue(a)
@@ -145,7 +146,7 @@ func (c *Adaptive) OnAck(a *Ack) {
 	}
 	// A window that the application does not fill proves nothing about the
 	// path, so it does not grow (RFC 9002 section 7.8).
-	if a.Limited && (!c.recovering || c.restarting) && !c.filling() {
+	if a.Limited && c.window <= before && (!c.recovering || c.restarting) && !c.filling() {
 		c.grow(a.Packets)
 	}
 	if over {

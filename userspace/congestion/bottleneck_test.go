@@ -1,7 +1,6 @@
 package congestion
 
 import (
-	"container/heap"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -58,20 +57,46 @@ const (
 
 type eventHeap []event
 
-func (h eventHeap) Len() int { return len(h) }
-func (h eventHeap) Less(i, j int) bool {
+func (h eventHeap) less(i, j int) bool {
 	if h[i].at != h[j].at {
 		return h[i].at < h[j].at
 	}
 	return h[i].order < h[j].order
 }
-func (h eventHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *eventHeap) Push(x any)   { *h = append(*h, x.(event)) }
-func (h *eventHeap) Pop() any {
-	last := len(*h) - 1
-	e := (*h)[last]
-	*h = (*h)[:last]
-	return e
+
+func (h *eventHeap) push(e event) {
+	*h = append(*h, e)
+	s := *h
+	for i := len(s) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !s.less(i, up) {
+			return
+		}
+		s[i], s[up] = s[up], s[i]
+		i = up
+	}
+}
+
+func (h *eventHeap) pop() event {
+	s := *h
+	e := s[0]
+	last := len(s) - 1
+	s[0] = s[last]
+	s = s[:last]
+	*h = s
+	for i := 0; ; {
+		least := i
+		for child := 2*i + 1; child <= 2*i+2 && child < last; child++ {
+			if s.less(child, least) {
+				least = child
+			}
+		}
+		if least == i {
+			return e
+		}
+		s[i], s[least] = s[least], s[i]
+		i = least
+	}
 }
 
 // flow is a sender with what reliability.Sender knows of its packets.
@@ -127,7 +152,7 @@ type transmission struct {
 func (b *bottleneck) push(e event) {
 	b.count++
 	e.order = b.count
-	heap.Push(&b.events, e)
+	b.events.push(e)
 }
 
 // run lets d pass.
@@ -141,7 +166,7 @@ func (b *bottleneck) run(d time.Duration) {
 	}
 	end := b.now + uint64(d)
 	for len(b.events) > 0 && b.events[0].at <= end {
-		e := heap.Pop(&b.events).(event)
+		e := b.events.pop()
 		b.now = e.at
 		f := e.flow
 		switch e.kind {

@@ -40,7 +40,7 @@ type Params struct {
 }
 
 // Names returns the names of all algorithms, the default first.
-func Names() []string { return []string{"adaptive", "cubic"} }
+func Names() []string { return []string{"adaptive", "cubic", "bbr"} }
 
 // New returns the algorithm of the given name, "adaptive" for "". An error
 // names each key of a configuration that is wrong, its value and what would be
@@ -54,6 +54,8 @@ func New(name string, p Params) (Algorithm, error) {
 		return NewAdaptive(p), nil
 	case "cubic":
 		return NewCubic(p), nil
+	case "bbr":
+		return NewBBR(p), nil
 	}
 	return nil, fmt.Errorf("congestion is %q, but has to be one of %s", name, strings.Join(Names(), ", "))
 }
