@@ -39,7 +39,7 @@ func bdp(rate float64, rtt time.Duration) float64 { return rate * rtt.Seconds() 
 type event struct {
 	at     uint64
 	order  uint64
-	flow   *flow
+	flow   int
 	kind   eventKind
 	seq    uint32
 	sent   uint64 // order of the transmission
@@ -102,6 +102,7 @@ func (h *eventHeap) pop() event {
 // flow is a sender with what reliability.Sender knows of its packets.
 type flow struct {
 	cc    Algorithm
+	index int // of bottleneck.flows
 	pacer Pacer
 	start time.Duration
 	every time.Duration // between packets of an application; 0 for a transfer
@@ -159,16 +160,17 @@ func (b *bottleneck) push(e event) {
 func (b *bottleneck) run(d time.Duration) {
 	if b.rng == nil {
 		b.rng = rand.New(rand.NewPCG(1, 2))
-		for _, f := range b.flows {
+		for i, f := range b.flows {
+			f.index = i
 			f.wakeAt = uint64(f.start)
-			b.push(event{at: f.wakeAt, flow: f, kind: wake})
+			b.push(event{at: f.wakeAt, flow: f.index, kind: wake})
 		}
 	}
 	end := b.now + uint64(d)
 	for len(b.events) > 0 && b.events[0].at <= end {
 		e := b.events.pop()
 		b.now = e.at
-		f := e.flow
+		f := b.flows[e.flow]
 		switch e.kind {
 		case wake:
 			if e.at != f.wakeAt {
@@ -185,7 +187,7 @@ func (b *bottleneck) run(d time.Duration) {
 				if pass := uint64(b.pass); pass > 0 {
 					at = (at + pass - 1) / pass * pass
 				}
-				b.push(event{at: at, flow: f, kind: process})
+				b.push(event{at: at, flow: f.index, kind: process})
 			}
 		case process:
 			f.processing = false
@@ -246,7 +248,7 @@ func (b *bottleneck) fill(f *flow) {
 	next = min(next, f.deadline())
 	if next != math.MaxUint64 && (f.wakeAt == 0 || next < f.wakeAt) {
 		f.wakeAt = max(next, b.now)
-		b.push(event{at: f.wakeAt, flow: f, kind: wake})
+		b.push(event{at: f.wakeAt, flow: f.index, kind: wake})
 	}
 }
 
@@ -294,7 +296,7 @@ func (b *bottleneck) send(f *flow, i int) {
 		at = max(at+b.extra, b.last)
 		b.last = at
 	}
-	b.push(event{at: at, flow: f, kind: arrive, seq: uint32(i), sent: f.order, left: b.now, marked: b.mark > 0 && queued >= b.mark})
+	b.push(event{at: at, flow: f.index, kind: arrive, seq: uint32(i), sent: f.order, left: b.now, marked: b.mark > 0 && queued >= b.mark})
 }
 
 // oldest returns the transmission in flight that is the oldest.

@@ -217,3 +217,55 @@ func TestJitter(t *testing.T) {
 		}
 	})
 }
+
+// TestAgainstCubic has random loss and no queue: what the adaptive algorithm
+// exists for.
+func TestAgainstCubic(t *testing.T) {
+	for _, mbit := range []float64{10, 50} {
+		var share [2]float64
+		for i, name := range []string{"adaptive", "cubic"} {
+			b := link(mbit, 50*time.Millisecond, 1, 0.01)
+			b.transfer(t, name, 0)
+			share[i] = measure(b, 2*time.Second, 10*time.Second).share
+		}
+		if share[0] < 2*share[1] {
+			t.Errorf("%v Mbit/s: share %.2f, cubic has %.2f", mbit, share[0], share[1])
+		}
+	}
+}
+
+// TestBesideTransfer has messages of a game share the bottleneck with
+// a transfer of 1 MB.
+func TestBesideTransfer(t *testing.T) {
+	each(t, func(t *testing.T, name string) {
+		text := fmt.Sprintf("%-6s %5s   %s\n", "Mbit/s", "rtt", "transfer ms, queue that messages meet: p50, p99 in % of the round trip")
+		for _, mbit := range []float64{10, 50, 200} {
+			for _, rtt := range []time.Duration{20, 50, 100} {
+				rtt *= time.Millisecond
+				b := link(mbit, rtt, 4, 0)
+				game := b.transfer(t, name, 0)
+				game.every = 5 * time.Millisecond
+				bulk := b.transfer(t, name, time.Second)
+				bulk.total = 874
+				b.run(time.Second)
+				game.delays = nil
+				for bulk.done == 0 && b.now < uint64(time.Minute) {
+					b.run(5 * time.Millisecond)
+				}
+				slices.Sort(game.delays)
+				n := len(game.delays)
+				median := time.Duration(game.delays[n/2])
+				high := time.Duration(game.delays[n*99/100])
+				text += fmt.Sprintf("%-6v %5s   %6.0f %6.1f %6.1f\n", mbit, ms(rtt), float64(bulk.done)/1e6-1000,
+					100*float64(median)/float64(rtt), 100*float64(high)/float64(rtt))
+				if name == "adaptive" && median > rtt/4 {
+					t.Errorf("%v Mbit/s, %v: messages wait %v", mbit, rtt, median)
+				}
+				if bulk.done == 0 {
+					t.Errorf("%v Mbit/s, %v: no end", mbit, rtt)
+				}
+			}
+		}
+		t.Log("\n" + text)
+	})
+}
