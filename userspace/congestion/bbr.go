@@ -47,12 +47,12 @@ const (
 	bbrEqualLeast = 4.0
 	bbrEqualMost  = 32.0
 	bbrYieldShare = 32
-	bbrYieldLeast = uint64(time.Millisecond / 2)
+	bbrYieldLeast = uint64(3 * time.Millisecond / 2)
 
 	// A queue shows where round trips are this much longer: a share of the
 	// shortest, and at least so much.
 	bbrQueueShare = 8
-	bbrQueueLeast = uint64(time.Millisecond)
+	bbrQueueLeast = uint64(2 * time.Millisecond)
 )
 
 type bbrPhase uint8
@@ -311,7 +311,7 @@ func (c *BBR) yield() {
 	if c.phase == bbrDown {
 		equal = 0 // so that the queue drains, and all see the shortest round trip
 	}
-	c.share = max(c.latest*float64(c.shortest)/1e9+equal, c.holds(bbrProbeRTTGain))
+	c.share = max(c.latest*float64(c.shortest)/1e9+equal+max(c.extra[0], c.extra[1]), c.holds(bbrProbeRTTGain))
 }
 
 // yielding reports whether the window is that of a fair share.
