@@ -64,6 +64,7 @@ type packet struct {
 
 // player is a client that keeps books.
 type player struct {
+	pause  time.Duration // after every 32 messages
 	t      *testing.T
 	id     uint32
 	conn   *client.Conn
@@ -166,6 +167,13 @@ func (p *player) play(seed uint64, kind uint8, n int) {
 		next := make(map[lane]uint32)
 		var b [400]byte
 		for count := 0; n == 0 || count < n; count++ {
+			if p.pause > 0 && count%32 == 31 {
+				select {
+				case <-p.stop:
+					return
+				case <-time.After(p.pause):
+				}
+			}
 			l := lanes[dice.IntN(len(lanes))]
 			p.mu.Lock()
 			index := uint32(len(p.messages))

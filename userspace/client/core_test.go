@@ -253,7 +253,7 @@ func TestCoreMakesAControllerForEachSession(t *testing.T) {
 	w := newWorld(t, 1, simnet.Link{Delay: time.Millisecond}, Options{
 		Congestion: func() congestion.Controller {
 			made++
-			return congestion.NewReno()
+			return congestion.NewCubic(congestion.Params{})
 		},
 	})
 	w.run(time.Second)

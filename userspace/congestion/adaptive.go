@@ -105,17 +105,17 @@ func NewAdaptive(p Params) *Adaptive {
 	}
 }
 
-// Name implements Algorithm.
+// Name implements Controller.
 func (c *Adaptive) Name() string { return "adaptive" }
 
-// Window implements Algorithm.
+// Window implements Controller.
 func (c *Adaptive) Window() int { return c.window }
 
-// Events implements Algorithm. Windows that shrink for a queue alone, without
+// Events implements Controller. Windows that shrink for a queue alone, without
 // loss or mark, do not count.
 func (c *Adaptive) Events() uint64 { return c.events }
 
-// PacingRate implements Algorithm: a window per round trip, with room to grow.
+// PacingRate implements Controller: a window per round trip, with room to grow.
 func (c *Adaptive) PacingRate() float64 {
 	if c.smoothed == 0 {
 		return 0
@@ -123,10 +123,10 @@ func (c *Adaptive) PacingRate() float64 {
 	return adaptivePacing * float64(c.window) * 1e9 / float64(c.smoothed)
 }
 
-// OnSend implements Algorithm.
+// OnSend implements Controller.
 func (c *Adaptive) OnSend(uint64, int) {}
 
-// OnAck implements Algorithm.
+// OnAck implements Controller.
 func (c *Adaptive) OnAck(a *Ack) {
 	c.measure(a)
 	c.pressed = c.pressed || a.Limited
@@ -308,7 +308,7 @@ func (c *Adaptive) futile(standing uint64) bool {
 	return float64(c.cutRTT)-float64(standing) < expected/4
 }
 
-// OnLoss implements Algorithm.
+// OnLoss implements Controller.
 func (c *Adaptive) OnLoss(l *Loss) {
 	if c.recovering && int32(l.Newest-c.recovery) < 0 && (c.silent || !c.restarting) {
 		return
@@ -376,7 +376,7 @@ func (c *Adaptive) judgeTrial() {
 	}
 }
 
-// OnMark implements Algorithm. The answer is gentler than to a loss, since a
+// OnMark implements Controller. The answer is gentler than to a loss, since a
 // mark is set while the queue is still short (RFC 8511).
 func (c *Adaptive) OnMark(_ uint64, next uint32) {
 	if !c.recovering || c.wary {
@@ -384,7 +384,7 @@ func (c *Adaptive) OnMark(_ uint64, next uint32) {
 	}
 }
 
-// OnTimeout implements Algorithm.
+// OnTimeout implements Controller.
 func (c *Adaptive) OnTimeout(_ uint64, next uint32) {
 	if c.silent {
 		c.recovery = next
@@ -405,7 +405,7 @@ func (c *Adaptive) OnTimeout(_ uint64, next uint32) {
 	c.recovering, c.restarting, c.wary, c.recovery = true, true, false, next
 }
 
-// Undo implements Algorithm.
+// Undo implements Controller.
 func (c *Adaptive) Undo(uint64) {
 	if !c.undoable {
 		return

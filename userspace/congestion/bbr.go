@@ -151,16 +151,16 @@ func NewBBR(p Params) *BBR {
 	return c
 }
 
-// Name implements Algorithm.
+// Name implements Controller.
 func (c *BBR) Name() string { return "bbr" }
 
-// Window implements Algorithm.
+// Window implements Controller.
 func (c *BBR) Window() int { return c.window }
 
-// Events implements Algorithm.
+// Events implements Controller.
 func (c *BBR) Events() uint64 { return c.events }
 
-// PacingRate implements Algorithm.
+// PacingRate implements Controller.
 func (c *BBR) PacingRate() float64 {
 	rate := c.gain() * c.modelled()
 	if !c.filled && c.smoothed > 0 {
@@ -213,14 +213,14 @@ func (c *BBR) queued() bool {
 	return c.standing.value() > c.shortest+max(c.shortest/bbrQueueShare, bbrQueueLeast)
 }
 
-// OnSend implements Algorithm.
+// OnSend implements Controller.
 func (c *BBR) OnSend(now uint64, inFlight int) {
 	if inFlight == 0 && c.phase == bbrProbeRTT {
 		c.leaveProbeRTT(now) // the pause did what ProbeRTT is for
 	}
 }
 
-// OnAck implements Algorithm.
+// OnAck implements Controller.
 func (c *BBR) OnAck(a *Ack) {
 	c.smoothed, c.inFlight, c.silent = a.SmoothedRTT, a.InFlight, false
 	if c.recovering && int32(a.Newest-c.recovery) >= 0 {
@@ -484,7 +484,7 @@ func (c *BBR) resize(a *Ack) {
 	c.window = c.p.clamp(int(min(window, c.inflightLow)))
 }
 
-// OnLoss implements Algorithm.
+// OnLoss implements Controller.
 func (c *BBR) OnLoss(l *Loss) {
 	if c.recovering && int32(l.Newest-c.recovery) < 0 {
 		return
@@ -502,7 +502,7 @@ func (c *BBR) OnLoss(l *Loss) {
 	}
 }
 
-// OnMark implements Algorithm.
+// OnMark implements Controller.
 func (c *BBR) OnMark(now uint64, next uint32) {
 	if !c.recovering {
 		c.answer(now, next, c.inFlight, bbrMarkBeta)
@@ -531,7 +531,7 @@ func (c *BBR) answer(now uint64, next uint32, inFlight int, beta float64) {
 	}
 }
 
-// OnTimeout implements Algorithm. The model of the path stays, since an outage
+// OnTimeout implements Controller. The model of the path stays, since an outage
 // says nothing about it.
 func (c *BBR) OnTimeout(_ uint64, next uint32) {
 	if c.silent {
@@ -544,7 +544,7 @@ func (c *BBR) OnTimeout(_ uint64, next uint32) {
 	c.recovering, c.silent, c.recovery = true, true, next
 }
 
-// Undo implements Algorithm.
+// Undo implements Controller.
 func (c *BBR) Undo(uint64) {
 	if !c.undoable {
 		return

@@ -101,7 +101,7 @@ func (h *eventHeap) pop() event {
 
 // flow is a sender with what reliability.Sender knows of its packets.
 type flow struct {
-	cc    Algorithm
+	cc    Controller
 	index int // of bottleneck.flows
 	pacer Pacer
 	start time.Duration

@@ -1,6 +1,7 @@
-// Package congestion decides how many reliable packets may be in flight.
+// Package congestion decides how many reliable packets of a session may be in
+// flight, and how fast they leave.
 //
-// Controllers count packets, not bytes: a game's packets are small and a
+// Controllers count packets, not bytes: a game's packets are small, and a
 // session's queue at the bottleneck is measured in packets.
 package congestion
 
@@ -11,87 +12,67 @@ const (
 	MaxWindow     = 1024
 )
 
-// Controller sets the congestion window of one session. One goroutine owns
-// it. Sequence numbers are those of the reliable space and may wrap.
+// Controller sets the congestion window and the pacing rate of one session.
+// One goroutine owns it. Times are nanoseconds; sequence numbers are those of
+// the reliable space and may wrap. No method allocates.
 type Controller interface {
+	// Name returns the name the algorithm is chosen by: "adaptive", "cubic"
+	// or "bbr".
+	Name() string
 	// Window returns how many packets may be in flight.
 	Window() int
-	// OnAck reports that acked packets were acknowledged for the first time,
-	// newest being the highest of their sequences. limited says that the
-	// window, not the application, held packets back before.
-	OnAck(acked int, newest uint32, limited bool)
-	// OnLoss reports that packet lost is taken for lost while next was the
-	// next new sequence. Losses of one flight count once.
-	OnLoss(lost, next uint32)
+	// PacingRate returns how many packets per second may leave, 0 for as many
+	// as the window lets through.
+	PacingRate() float64
+	// OnSend reports that a packet is sent now, for the first time or again,
+	// while inFlight others were in flight.
+	OnSend(now uint64, inFlight int)
+	// OnAck reports packets that were acknowledged for the first time.
+	OnAck(a *Ack)
+	// OnLoss reports packets that were taken for lost. Losses of one flight
+	// are one congestion event.
+	OnLoss(l *Loss)
+	// OnMark reports that the peer received packets marked Congestion
+	// Experienced. Marks of one flight are one congestion event.
+	OnMark(now uint64, next uint32)
 	// OnTimeout reports that nothing came back for a whole retransmission
 	// timeout while next was the next new sequence.
-	OnTimeout(next uint32)
+	OnTimeout(now uint64, next uint32)
+	// Undo takes back what the losses or the timeout of the newest congestion
+	// event changed: they were none, the packets had arrived.
+	Undo(now uint64)
+	// Events returns how many congestion events there were, undone ones
+	// excluded.
+	Events() uint64
 }
 
-// Reno grows by one packet per acknowledged packet until the first loss and by
-// one packet per round trip afterwards. It halves on loss, once per flight,
-// and falls to MinWindow on a timeout (RFC 9002 section 7, in packets).
-//
-// The zero value is not ready: use NewReno.
-type Reno struct {
-	window     int
-	threshold  int    // slow start ends here
-	acked      int    // since the window last grew in congestion avoidance
-	recovering bool   // a loss was answered, recovery names its flight
-	recovery   uint32 // packets from here on were sent after the answer
+// Ack is what acknowledgements taken together say of the path.
+type Ack struct {
+	Now      uint64
+	Packets  int    // acknowledged for the first time
+	Newest   uint32 // the highest of their sequences
+	InFlight int    // what is still in flight
+	Limited  bool   // the window or the pacer, not the application, held packets back
+
+	// Of the round trip; 0 before the first sample. RTT is the newest sample,
+	// 0 where these acknowledgements bring none.
+	RTT, SmoothedRTT, MinRTT uint64
+
+	// The delivery rate over the newest acknowledged packet's flight
+	// (draft-cheng-iccrg-delivery-rate-estimation-02): 0 where none could be
+	// taken. AppLimited says that the application left the path idle meanwhile.
+	Rate       float64 // packets per second
+	AppLimited bool
+
+	Delivered      uint64 // packets acknowledged so far, these included
+	PriorDelivered uint64 // Delivered when the newest acknowledged packet was sent
 }
 
-// NewReno returns a controller with InitialWindow.
-func NewReno() *Reno {
-	return &Reno{window: InitialWindow, threshold: MaxWindow}
-}
-
-// Window implements Controller.
-func (r *Reno) Window() int { return r.window }
-
-// OnAck implements Controller.
-func (r *Reno) OnAck(acked int, newest uint32, limited bool) {
-	if r.recovering && int32(newest-r.recovery) >= 0 {
-		r.recovering = false
-	}
-	// A window that the application does not fill proves nothing about the
-	// path, so it does not grow (RFC 9002 section 7.8).
-	if r.recovering || !limited {
-		return
-	}
-	if r.window < r.threshold {
-		r.window = min(r.window+acked, MaxWindow)
-		return
-	}
-	r.acked += acked
-	for r.acked >= r.window {
-		r.acked -= r.window
-		r.window = min(r.window+1, MaxWindow)
-	}
-}
-
-// OnLoss implements Controller.
-func (r *Reno) OnLoss(lost, next uint32) {
-	if r.recovering && int32(lost-r.recovery) < 0 {
-		return
-	}
-	r.shrink(next)
-	r.window = r.threshold
-}
-
-// OnTimeout implements Controller.
-func (r *Reno) OnTimeout(next uint32) {
-	// Another timeout of the same flight must not lower the threshold again
-	// (RFC 5681 section 3.1).
-	if r.window > MinWindow {
-		r.shrink(next)
-	}
-	r.recovering, r.recovery = true, next
-	r.window, r.acked = MinWindow, 0
-}
-
-func (r *Reno) shrink(next uint32) {
-	r.threshold = max(r.window/2, MinWindow)
-	r.recovering, r.recovery = true, next
-	r.acked = 0
+// Loss is a set of packets found lost together.
+type Loss struct {
+	Now      uint64
+	Packets  int
+	Newest   uint32 // the highest of their sequences
+	Next     uint32 // the next new sequence
+	InFlight int    // what is still in flight
 }

@@ -58,16 +58,16 @@ func NewCubic(p Params) *Cubic {
 	}}
 }
 
-// Name implements Algorithm.
+// Name implements Controller.
 func (c *Cubic) Name() string { return "cubic" }
 
-// Window implements Algorithm.
+// Window implements Controller.
 func (c *Cubic) Window() int { return int(c.window) }
 
-// Events implements Algorithm.
+// Events implements Controller.
 func (c *Cubic) Events() uint64 { return c.events }
 
-// PacingRate implements Algorithm: a window per round trip, with room for it to
+// PacingRate implements Controller: a window per round trip, with room for it to
 // double in slow start and to grow afterwards.
 func (c *Cubic) PacingRate() float64 {
 	if c.smoothed == 0 {
@@ -80,10 +80,10 @@ func (c *Cubic) PacingRate() float64 {
 	return gain * c.window * 1e9 / float64(c.smoothed)
 }
 
-// OnSend implements Algorithm.
+// OnSend implements Controller.
 func (c *Cubic) OnSend(uint64, int) {}
 
-// OnAck implements Algorithm.
+// OnAck implements Controller.
 func (c *Cubic) OnAck(a *Ack) {
 	c.smoothed, c.silent = a.SmoothedRTT, false
 	idle := a.Now - c.heard
@@ -153,7 +153,7 @@ func (c *Cubic) set(window float64) {
 	c.window = min(max(window, float64(c.p.MinWindow)), float64(c.p.MaxWindow))
 }
 
-// OnLoss implements Algorithm.
+// OnLoss implements Controller.
 func (c *Cubic) OnLoss(l *Loss) {
 	// What a timeout took for lost as well is not lost once more.
 	if c.recovering && int32(l.Newest-c.recovery) < 0 && (c.silent || !c.restarting) {
@@ -162,14 +162,14 @@ func (c *Cubic) OnLoss(l *Loss) {
 	c.answer(l.Next, cubicBeta)
 }
 
-// OnMark implements Algorithm.
+// OnMark implements Controller.
 func (c *Cubic) OnMark(_ uint64, next uint32) {
 	if !c.recovering {
 		c.answer(next, cubicMarkBeta)
 	}
 }
 
-// OnTimeout implements Algorithm.
+// OnTimeout implements Controller.
 func (c *Cubic) OnTimeout(_ uint64, next uint32) {
 	if c.silent {
 		c.recovery = next
@@ -197,7 +197,7 @@ func (c *Cubic) answer(next uint32, beta float64) {
 	c.recovering, c.restarting, c.recovery = true, false, next
 }
 
-// Undo implements Algorithm.
+// Undo implements Controller.
 func (c *Cubic) Undo(uint64) {
 	if !c.undoable {
 		return

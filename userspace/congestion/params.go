@@ -45,7 +45,7 @@ func Names() []string { return []string{"adaptive", "cubic", "bbr"} }
 // New returns the algorithm of the given name, "adaptive" for "". An error
 // names each key of a configuration that is wrong, its value and what would be
 // right.
-func New(name string, p Params) (Algorithm, error) {
+func New(name string, p Params) (Controller, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}

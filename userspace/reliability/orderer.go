@@ -32,6 +32,7 @@ const (
 type Place struct {
 	Sequence uint32
 	Offset   uint16
+	Large    uint8 // Large.Ref of a large message whose last chunk lies there, or 0
 }
 
 // Orderer puts the ordered messages of each channel into the order of their
@@ -98,13 +99,12 @@ func (o *Orderer) Take(channel uint8) (at Place, ok bool) {
 	return o.unlink(o.find(holdKey(channel, o.next[channel])))
 }
 
-// Forget removes message id of channel, and reports whether it was held.
-func (o *Orderer) Forget(channel uint8, id uint16) bool {
+// Forget removes message id of channel and returns its place, if it was held.
+func (o *Orderer) Forget(channel uint8, id uint16) (at Place, ok bool) {
 	if o.held == 0 {
-		return false
+		return Place{}, false
 	}
-	_, ok := o.unlink(o.find(holdKey(channel, id)))
-	return ok
+	return o.unlink(o.find(holdKey(channel, id)))
 }
 
 // unlink makes the node that link points to unused, if there is one.

@@ -13,19 +13,37 @@ const poolKeep = 4096
 type Packet struct {
 	Messages int  // in the body
 	Final    bool // the body is the reason of a FIN
+	Urgent   bool // it jumped the queue
+
+	// Pending counts the packet until it is acknowledged, where it is set.
+	Pending *Pending
 
 	length int
 	body   [BodySize]byte
+
+	// When messages cease to matter: the earliest, 0 where none does, and each.
+	expires uint64
+	expiry  [wire.MaxMessages]uint64
 
 	// Of the Sender.
 	seq   uint32
 	sends uint32 // transmissions
 	lost  bool   // waits for its retransmission
+	probe bool   // which is for want of an answer
+	idle  bool   // sent while the application, not the path, set the pace
 	order uint64 // number of the newest transmission
 	sent  uint64 // time of the newest transmission
 
+	lostOrder uint64 // of the transmission that was taken for lost last
+
+	// Of the delivery rate, when it was sent.
+	delivered, deliveredAt, firstSent uint64
+
 	prev, next *Packet
 }
+
+// Pending counts packets that belong together and are not acknowledged.
+type Pending struct{ Packets int }
 
 // Body returns the bytes in use. They alias the packet.
 func (p *Packet) Body() []byte { return p.body[:p.length] }
@@ -39,6 +57,84 @@ func (p *Packet) Extend(n int) { p.length += n }
 
 // Len returns the number of bytes in use.
 func (p *Packet) Len() int { return p.length }
+
+// Append adds m, which must fit, to the body.
+func (p *Packet) Append(m wire.Message) {
+	wire.AppendMessage(p.Room(), m)
+	p.Extend(wire.MessageHeaderSize + len(m.Payload))
+	if p.expires != 0 {
+		p.expiry[p.Messages] = 0
+	}
+	p.Messages++
+}
+
+// SetExpiry has the message appended last cease to matter at the given time.
+func (p *Packet) SetExpiry(at uint64) {
+	if p.expires == 0 {
+		clear(p.expiry[:])
+	}
+	p.expiry[p.Messages-1] = at
+	p.expires = min(p.Expires(), at)
+}
+
+// Expires returns when the first message ceases to matter, Never if none does.
+func (p *Packet) Expires() uint64 {
+	if p.expires == 0 {
+		return Never
+	}
+	return p.expires
+}
+
+// Expire calls f for each message that ceased to matter by now. f may make it
+// smaller, and it goes where f returns false.
+func (p *Packet) Expire(now uint64, f func(m *wire.Message) bool) {
+	rest, kept, length := p.Body(), 0, 0
+	p.expires = 0
+	for i := range p.Messages {
+		// The message was written by Append.
+		m, tail, _ := wire.ParseMessage(rest)
+		rest = tail
+		at := p.expiry[i]
+		if at != 0 && at <= now {
+			at = 0
+			if !f(&m) {
+				continue
+			}
+		}
+		// It moves forward, if at all, and payloads are copied as a whole.
+		length += len(wire.AppendMessage(p.body[length:length:BodySize], m))
+		p.expiry[kept] = at
+		kept++
+		if at != 0 {
+			p.expires = min(p.Expires(), at)
+		}
+	}
+	p.Messages, p.length = kept, length
+}
+
+// Join appends the messages of q if they fit into a body of limit bytes, and
+// reports whether they did.
+func (p *Packet) Join(q *Packet, limit int) bool {
+	if p.Messages+q.Messages > wire.MaxMessages || p.length+q.length > limit {
+		return false
+	}
+	if p.expires != 0 || q.expires != 0 {
+		if p.expires == 0 {
+			clear(p.expiry[:])
+		}
+		for i := range q.Messages {
+			p.expiry[p.Messages+i] = 0
+			if q.expires != 0 {
+				p.expiry[p.Messages+i] = q.expiry[i]
+			}
+		}
+		p.expires = min(p.Expires(), q.Expires())
+	}
+	p.length += copy(p.body[p.length:], q.Body())
+	p.Messages += q.Messages
+	p.Urgent = p.Urgent || q.Urgent
+	return true
+}
 
 // Sequence returns the number the packet was first sent with.
 func (p *Packet) Sequence() uint32 { return p.seq }
@@ -67,8 +163,8 @@ func (l *Pool) Put(p *Packet) {
 	if l.kept >= poolKeep {
 		return
 	}
-	p.Messages, p.Final, p.length = 0, false, 0
-	p.sends, p.lost = 0, false
+	p.Messages, p.Final, p.Urgent, p.Pending, p.length, p.expires = 0, false, false, nil, 0, 0
+	p.sends, p.lost, p.probe = 0, false, false
 	p.prev, p.next = nil, l.free
 	l.free = p
 	l.kept++
@@ -115,6 +211,39 @@ func (q *Queue) Drain(pool *Pool) {
 	for p := q.Pop(); p != nil; p = q.Pop() {
 		pool.Put(p)
 	}
+}
+
+// merge moves the packets of from into q, both in the order of transmission.
+// None of them is lost any more.
+func (q *Queue) merge(from *Queue) {
+	at := q.head
+	for p := from.Pop(); p != nil; p = from.Pop() {
+		p.lost, p.probe = false, false
+		// from need not be in order throughout.
+		if at == nil || at.prev != nil && at.prev.order > p.order {
+			at = q.head
+		}
+		for at != nil && at.order < p.order {
+			at = at.next
+		}
+		q.insert(p, at)
+	}
+}
+
+// insert puts p in front of next, at the end where that is nil.
+func (q *Queue) insert(p, next *Packet) {
+	if next == nil {
+		q.Push(p)
+		return
+	}
+	p.prev, p.next = next.prev, next
+	if next.prev == nil {
+		q.head = p
+	} else {
+		next.prev.next = p
+	}
+	next.prev = p
+	q.count++
 }
 
 func (q *Queue) remove(p *Packet) {

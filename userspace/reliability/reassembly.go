@@ -45,7 +45,7 @@ type Chunk struct {
 
 // Large is a large message that is complete.
 type Large struct {
-	Ref      int // for Message and Done
+	Ref      uint8 // for Message and Done
 	Reliable bool
 	Channel  uint8 // as on the wire, with wire.Unordered
 	ID       uint16
@@ -325,12 +325,12 @@ func (r *Reassembler) complete(ref nodeRef) Large {
 	a := r.at(ref)
 	r.unlink(ref)
 	a.state = assemblyComplete
-	return r.Message(int(ref))
+	return r.Message(uint8(ref))
 }
 
 // Message returns the complete message of a Ref again. It panics when there is
 // none.
-func (r *Reassembler) Message(ref int) Large {
+func (r *Reassembler) Message(ref uint8) Large {
 	a := &r.nodes[ref-1]
 	if a.state != assemblyComplete {
 		panic("reliability: no complete message there")
@@ -343,7 +343,7 @@ func (r *Reassembler) Message(ref int) Large {
 
 // Done gives the memory of a complete message back. It panics when there is
 // none.
-func (r *Reassembler) Done(ref int) {
+func (r *Reassembler) Done(ref uint8) {
 	if r.nodes[ref-1].state != assemblyComplete {
 		panic("reliability: no complete message there")
 	}

@@ -450,12 +450,12 @@ func TestReassemblerAdoptsNoMoreThanItKeeps(t *testing.T) {
 func TestReassemblerPanicsOnMisuse(t *testing.T) {
 	tests := []struct {
 		name string
-		do   func(r *Reassembler, ref int)
+		do   func(r *Reassembler, ref uint8)
 	}{
-		{"message_incomplete", func(r *Reassembler, ref int) { r.Message(3 - ref) }},
-		{"done_incomplete", func(r *Reassembler, ref int) { r.Done(3 - ref) }},
-		{"done_twice", func(r *Reassembler, ref int) { r.Done(ref); r.Done(ref) }},
-		{"message_after_done", func(r *Reassembler, ref int) { r.Done(ref); r.Message(ref) }},
+		{"message_incomplete", func(r *Reassembler, ref uint8) { r.Message(3 - ref) }},
+		{"done_incomplete", func(r *Reassembler, ref uint8) { r.Done(3 - ref) }},
+		{"done_twice", func(r *Reassembler, ref uint8) { r.Done(ref); r.Done(ref) }},
+		{"message_after_done", func(r *Reassembler, ref uint8) { r.Done(ref); r.Message(ref) }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -513,7 +513,7 @@ func (m *tight) Free(handle uint32) {
 type modelReassembler struct {
 	limit, room int
 	open        []*modelAssembly // in the order of heard
-	complete    map[int]*modelAssembly
+	complete    map[uint8]*modelAssembly
 	over        map[string]bool
 	next        map[bool]uint32
 	skipped     []Chunk
@@ -654,7 +654,7 @@ func compareOperations(t *testing.T, ops []byte) {
 	var r Reassembler
 	r.Init(1, memory, new(Orderer), limit, 1000)
 	m := modelReassembler{
-		limit: limit, room: room, complete: map[int]*modelAssembly{}, over: map[string]bool{}, next: map[bool]uint32{},
+		limit: limit, room: room, complete: map[uint8]*modelAssembly{}, over: map[string]bool{}, next: map[bool]uint32{},
 	}
 	now := uint64(0)
 	for n := uint32(0); len(ops) >= 4; ops, n = ops[4:], n+1 {

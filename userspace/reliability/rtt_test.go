@@ -14,7 +14,9 @@ func TestRTT(t *testing.T) {
 		{"no_sample", nil, 0, 300},
 		{"no_sample_backed_off", nil, 1, 600},
 		{"first", []uint64{100}, 0, 100 + 4*50},
-		{"second", []uint64{100, 100}, 0, 100 + 4*50*3/4},
+		{"shrinks_a_round_trip_later", []uint64{100, 100}, 0, 100 + 4*50},
+		{"and_by_half_the_way", []uint64{100, 100, 100}, 0, 275},
+		{"grows_at_once", []uint64{100, 100, 100, 100, 100, 100, 100, 100, 180}, 0, 210},
 		{"floor", []uint64{2}, 0, 30},
 		{"backoff", []uint64{2}, 3, 240},
 		{"ceiling", []uint64{100}, 9, 2000},
@@ -24,13 +26,13 @@ func TestRTT(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var r RTT
 			r.Init(30*ms, 2000*ms)
-			for _, s := range tt.samples {
-				r.Sample(s * ms)
+			for i, s := range tt.samples {
+				r.Sample(s*ms, uint64(i)*100*ms)
 			}
 			for range tt.backoff {
 				r.Backoff()
 			}
-			if got := r.RTO(); got != tt.want*ms {
+			if got := r.RTO(); got/ms != tt.want {
 				t.Errorf("RTO %d us, want %d ms", got/1000, tt.want)
 			}
 			r.ResetBackoff()
@@ -44,12 +46,29 @@ func TestRTT(t *testing.T) {
 func TestRTTConverges(t *testing.T) {
 	var r RTT
 	r.Init(ms, 2000*ms)
-	r.Sample(500 * ms)
-	for range 200 {
-		r.Sample(40 * ms)
+	r.Sample(500*ms, 0)
+	for now := range uint64(200) {
+		r.Sample(40*ms, 40*ms*now)
 	}
 	if r.Smoothed < 39*ms || r.Smoothed > 41*ms || r.Variance > ms || r.Min != 40*ms {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestRTTForgetsTheLeast: after a change of route the least round trip of the
+// old one counts for ten seconds at most, and for five at least.
+func TestRTTForgetsTheLeast(t *testing.T) {
+	var r RTT
+	r.Init(ms, 2000*ms)
+	r.Sample(20*ms, 0)
+	for now := uint64(0); now <= 10000*ms; now += 50 * ms {
+		r.Sample(90*ms, now)
+		if now < 5000*ms && r.Min != 20*ms {
+			t.Fatalf("least %d ms after %d ms", r.Min/ms, now/ms)
+		}
+	}
+	if r.Min != 90*ms {
+		t.Errorf("least %d ms in the end", r.Min/ms)
 	}
 }
 

@@ -7,28 +7,36 @@ import (
 	"github.com/xrudp/xrudp/userspace/congestion"
 )
 
-// reorderThreshold is how many transmissions after a packet must have been
-// acknowledged before it is taken for lost (RFC 9002 section 6.1.1).
-const reorderThreshold = 3
+const (
+	// maxProbes is how many packets are sent again for want of an answer
+	// before the want itself counts as a timeout.
+	maxProbes = congestion.MinWindow
 
-// firstRing is the number of packets a Sender has room for at first.
-const firstRing = 16
+	// firstRing is the number of packets a Sender has room for at first.
+	firstRing = 16
+)
 
 // Never is the deadline of a timer that is not running.
 const Never = uint64(math.MaxUint64)
 
 // Sender is the sending half of a reliable sequence space: it keeps packets
-// until they were acknowledged and decides which ones to send again.
+// until they were acknowledged and decides which ones to send again, and when
+// any may leave.
 //
 // Loss is found in the order of transmission, not of sequence, so that the
-// loss of a retransmission is found in the same way as the loss of a first
-// transmission (RFC 8985, RFC 9002): a packet is lost when one sent
-// reorderThreshold transmissions later was acknowledged, or when any later one
-// was and more than a round trip has passed. Where nothing comes back it is
-// lost after the retransmission timeout.
+// loss of a retransmission is found in the same way as that of a first
+// transmission (RACK, RFC 8985). A packet is lost when transmissions after it
+// arrived and either enough of them did, or enough time has passed; both
+// thresholds follow the reordering that is seen. Where nothing comes back
+// after a timeout, the packet is sent again as a probe, which is no congestion
+// event by itself; if the probes are not answered either, everything in flight
+// is lost, and the timeout doubles (RFC 6298).
+//
+// What turns out to have arrived before it was sent again (Eifel, RFC 3522)
+// takes back what its loss did to the congestion window.
 type Sender struct {
-	RTT  RTT
-	Lost uint64 // packets taken for lost
+	RTT   RTT
+	Count SenderCount
 
 	// Cumulative says that the peer acknowledges only what arrived in
 	// sequence. Of packets behind a gap nothing is known then, so only the
@@ -36,8 +44,9 @@ type Sender struct {
 	// uncover them (NewReno, RFC 6582).
 	Cumulative bool
 
-	cc   congestion.Controller
-	pool *Pool
+	cc    congestion.Controller
+	pacer congestion.Pacer
+	pool  *Pool
 
 	una, next uint32
 	ring      []slot // by sequence
@@ -47,9 +56,43 @@ type Sender struct {
 
 	order   uint64 // of the newest transmission
 	acked   uint64 // highest order known to have arrived
-	limited bool   // the congestion window held a packet back
+	ackRTT  uint64 // round trip of that transmission
+	horizon uint32 // acknowledgements told nothing of sequences from here on
+	lossAt  uint64 // when the next overtaken packet is lost
 
-	backedOff uint64 // when the timeout was doubled last
+	reordering reordering
+	episode    episode
+
+	probes   int    // sent since something was acknowledged last
+	probedAt uint64 // when the newest of them was
+	timedOut bool   // nothing was acknowledged since the timeout
+
+	limited bool   // a window or the pacer held a packet back
+	heldTo  uint64 // when the pacer lets the next packet go
+
+	marking bool   // the marks of a flight were answered
+	marked  uint32 // packets from here on were sent after that
+	reduced bool   // the peer is to be told so
+
+	// Of the delivery rate, draft-cheng-iccrg-delivery-rate-estimation-02.
+	delivered   uint64 // packets
+	deliveredAt uint64
+	firstSent   uint64 // when the newest acknowledged packet had been sent
+	idleUntil   uint64 // packets delivered before this one were limited by the application
+
+	// What the controller is told, here because an interface's arguments
+	// would be allocated.
+	ackTold  congestion.Ack
+	lossTold congestion.Loss
+}
+
+// SenderCount counts what happened to a Sender.
+type SenderCount struct {
+	Lost     uint64 // packets taken for lost
+	Spurious uint64 // of these, those that had arrived
+	Probes   uint64 // packets sent again for want of an answer
+	Timeouts uint64 // probes left unanswered
+	Marks    uint64 // acknowledgements that told of congestion marks
 }
 
 // slot is one sequence number from una on.
@@ -62,7 +105,9 @@ type slot struct {
 // pool.
 func (s *Sender) Init(first uint32, cc congestion.Controller, pool *Pool) {
 	s.cc, s.pool = cc, pool
-	s.una, s.next = first, first
+	s.una, s.next, s.horizon = first, first, first
+	s.lossAt = Never
+	s.reordering.reset()
 }
 
 // Una returns the oldest sequence that the peer did not acknowledge.
@@ -77,31 +122,85 @@ func (s *Sender) InFlight() int { return s.flying.Len() }
 // Outstanding returns how many sequences are not acknowledged cumulatively.
 func (s *Sender) Outstanding() int { return int(s.next - s.una) }
 
-// CongestionWindow returns the controller's window in packets, 0 before Init.
-func (s *Sender) CongestionWindow() int {
-	if s.cc == nil {
-		return 0
-	}
-	return s.cc.Window()
+// Controller returns the congestion controller, nil before Init.
+func (s *Sender) Controller() congestion.Controller { return s.cc }
+
+// Urgency says what may hold a packet back.
+type Urgency uint8
+
+const (
+	// Paced packets keep to the congestion window and leave one by one.
+	Paced Urgency = iota
+	// Urgent packets leave at once, up to congestion.MinWindow of them beyond
+	// the congestion window.
+	Urgent
+)
+
+// MaySend reports whether p may be sent for the first time now, window being
+// what the peer advertised.
+func (s *Sender) MaySend(p *Packet, window int, u Urgency, now uint64) bool {
+	return s.MaySendMessages(p.Messages, window, u, now)
 }
 
-// MaySend reports whether p may be sent for the first time, window being what
-// the peer advertised.
-func (s *Sender) MaySend(p *Packet, window int) bool {
+// MaySendMessages is MaySend for a packet of so many messages that is still to
+// be made.
+func (s *Sender) MaySendMessages(messages, window int, u Urgency, now uint64) bool {
 	// With more messages outstanding, the id of an ordered one could lie so
 	// far ahead that the peer must take it for illegal.
-	if s.Outstanding() >= min(window, WindowSize) || s.messages+p.Messages > MaxAhead {
+	if s.Outstanding() >= min(window, WindowSize) || s.messages+messages > MaxAhead {
 		return false
 	}
-	return s.mayFly()
+	if u == Urgent {
+		return s.flying.Len() < s.cc.Window()+congestion.MinWindow
+	}
+	return s.mayFly(now)
 }
 
-func (s *Sender) mayFly() bool {
-	if s.flying.Len() < s.cc.Window() {
-		return true
+// mayFly asks the congestion window and the pacer.
+func (s *Sender) mayFly(now uint64) bool {
+	if s.flying.Len() >= s.cc.Window() {
+		s.limited = true
+		return false
 	}
-	s.limited = true
-	return false
+	if at := s.pacer.Next(now, s.cc.PacingRate()); at > now {
+		s.limited = true
+		s.heldTo = at
+		return false
+	}
+	return true
+}
+
+// MayPace reports whether the pacer lets an unreliable packet of a large
+// message go now.
+func (s *Sender) MayPace(now uint64) bool {
+	at := s.pacer.Next(now, s.cc.PacingRate())
+	if at > now {
+		s.heldTo = at
+	}
+	return at <= now
+}
+
+// Paced tells that it went.
+func (s *Sender) Paced(now uint64) { s.pacer.OnSend(now, s.cc.PacingRate()) }
+
+// Resume has held packets tried again.
+func (s *Sender) Resume() { s.heldTo = 0 }
+
+// HeldTo returns when the pacer lets go a packet that it held back, Never
+// where none is.
+func (s *Sender) HeldTo() uint64 {
+	if s.heldTo == 0 {
+		return Never
+	}
+	return s.heldTo
+}
+
+// Idle notes that there is nothing more to send: the rate at which packets
+// arrive is the application's from here on, not the path's.
+func (s *Sender) Idle() {
+	if s.cc != nil && s.waiting.Len() == 0 && s.flying.Len() < s.cc.Window() {
+		s.idleUntil = s.delivered + uint64(max(s.flying.Len(), 1))
+	}
 }
 
 // Send takes p, which is sent now for the first time, and returns its
@@ -120,23 +219,22 @@ func (s *Sender) Send(p *Packet, now uint64) uint32 {
 }
 
 // Retransmit returns the next packet to send again now, nil if there is none
-// or a window is used up: the congestion window, or window, which the peer
-// advertised. The packet stays with the Sender.
+// or it is held back: by the congestion window, the pacer, or window, which
+// the peer advertised. The packet stays with the Sender.
 //
 // The oldest packet is sent whatever the windows. With a small congestion
 // window full of packets that cannot be acknowledged before it, nothing else
 // would ever move; and a peer without room is asked by it whether there is
-// room again.
+// room again. So are probes.
 func (s *Sender) Retransmit(window int, now uint64) *Packet {
-	if s.waiting.Len() == 0 {
+	p := s.waiting.Front()
+	if p == nil {
 		return nil
 	}
-	p := s.at(s.una).packet
-	if p == nil || !p.lost {
-		p = s.waiting.Front()
-		if int(p.seq-s.una) >= window || !s.mayFly() {
-			return nil
-		}
+	if oldest := s.at(s.una).packet; oldest != nil && oldest.lost {
+		p = oldest
+	} else if int(p.seq-s.una) >= window || !p.probe && !s.mayFly(now) {
+		return nil
 	}
 	s.waiting.remove(p)
 	p.lost = false
@@ -145,9 +243,16 @@ func (s *Sender) Retransmit(window int, now uint64) *Packet {
 }
 
 func (s *Sender) fly(p *Packet, now uint64) {
+	if s.flying.Len() == 0 && s.waiting.Len() == 0 {
+		s.firstSent, s.deliveredAt = now, now
+	}
 	s.order++
 	p.order, p.sent = s.order, now
 	p.sends++
+	p.delivered, p.deliveredAt, p.firstSent = s.delivered, s.deliveredAt, s.firstSent
+	p.idle = s.idleUntil > s.delivered
+	s.pacer.OnSend(now, s.cc.PacingRate())
+	s.cc.OnSend(now, s.flying.Len())
 	s.flying.Push(p)
 }
 
@@ -156,6 +261,11 @@ type Ack struct {
 	Next  uint32            // everything before it arrived
 	Words int               // of Sack in use
 	Sack  [SackWords]uint64 // bit i of word w: Next + 1 + 64w + i arrived
+
+	At     uint64 // when it arrived; 0 means when it is looked at
+	RTT    uint64 // the sample that came with it, 0 if none did
+	Echo   uint32 // low bits of the timestamp that it answers, microseconds
+	Echoed bool   // Echo is known
 }
 
 // Acked sums up what an Ack changed.
@@ -189,61 +299,160 @@ func (s *Sender) Sent(a *Ack) bool {
 	return true
 }
 
-// OnAck takes an acknowledgement that is Valid and arrived at now.
+// taking is what is learned while one Ack is taken.
+type taking struct {
+	ack    *Ack
+	at     uint64
+	out    Acked
+	newest uint32 // highest sequence
+	again  bool   // something sent more than once was acknowledged
+
+	// What was known before.
+	acked   uint64
+	horizon uint32
+
+	proven    int    // probes that were needed: their packets had been lost
+	provenSeq uint32 // the newest of them
+	spurious  int    // losses that were none
+
+	// Of the packet transmitted last.
+	order, sent, delivered, deliveredAt, firstSent uint64
+	idle                                           bool
+}
+
+// OnAck takes an acknowledgement that is Valid, and is looked at now.
 func (s *Sender) OnAck(a *Ack, now uint64) Acked {
-	var out Acked
-	newest := s.una
-	again := false // something sent more than once was acknowledged
-	take := func(seq uint32) {
-		at := s.at(seq)
-		p := at.packet
-		if p == nil {
-			return
-		}
-		at.packet = nil
-		out.Packets++
-		newest = seq
-		again = again || p.sends > 1
-		if p.sends == 1 {
-			out.RTT, out.HasRTT = now-min(now, p.sent), true
-		}
-		s.arrived(p, now)
+	t := taking{ack: a, at: a.At, newest: s.una, acked: s.acked, horizon: s.horizon}
+	if t.at == 0 || t.at > now {
+		t.at = now
 	}
 	for s.una != a.Next {
-		take(s.una)
+		s.take(&t, s.una)
 		s.messages -= s.at(s.una).messages
 		s.una++
 	}
 	for w := range a.Words {
 		for set := a.Sack[w]; set != 0; set &= set - 1 {
-			take(a.Next + 1 + uint32(64*w+bits.TrailingZeros64(set)))
+			s.take(&t, a.Next+1+uint32(64*w+bits.TrailingZeros64(set)))
 		}
 	}
+	s.horizon = a.Next + 1 + 64*SackWords
 	// An acknowledgement that a retransmission set free measures the wait for
 	// that, not the path (Karn's rule, over the whole range).
-	out.HasRTT = out.HasRTT && !again
-	if out.Packets > 0 {
-		s.RTT.ResetBackoff()
-		s.cc.OnAck(out.Packets, newest, s.limited)
-		s.limited = false
-		s.findLost(now)
+	t.out.HasRTT = t.out.HasRTT && !t.again
+	if t.out.Packets == 0 {
+		return t.out
 	}
-	return out
+	s.probes = 0
+	s.RTT.ResetBackoff()
+	s.excuse(&t, now)
+	s.timedOut = false
+	s.tell(&t, now)
+	if t.proven > 0 {
+		s.Count.Lost += uint64(t.proven)
+		s.lost(t.proven, t.provenSeq, t.order, now)
+	}
+	s.findLost(now)
+	return t.out
 }
 
-// arrived frees a packet and learns how far transmissions got.
-func (s *Sender) arrived(p *Packet, now uint64) {
-	// An answer sooner than any round trip so far is to an earlier
-	// transmission and says nothing about the newest (RFC 8985 section 6.2).
-	if p.order > s.acked && (p.sends == 1 || now-p.sent >= s.RTT.Min) {
+// take frees packet seq and learns how far transmissions got.
+func (s *Sender) take(t *taking, seq uint32) {
+	at := s.at(seq)
+	p := at.packet
+	if p == nil {
+		return
+	}
+	at.packet = nil
+	t.out.Packets++
+	t.newest = seq
+	t.again = t.again || p.sends > 1
+	if p.sends == 1 {
+		t.out.RTT, t.out.HasRTT = t.at-min(t.at, p.sent), true
+	}
+	newest := s.answers(t, p)
+	switch {
+	case p.lost && !p.probe || p.sends > 1 && !newest && !p.probe:
+		t.spurious++
+		s.reordering.grow(s.acked - min(s.acked, p.lostOrder))
+	case p.probe && !p.lost && newest:
+		t.proven++
+		t.provenSeq = seq
+	}
+	if newest && p.order > s.acked {
 		s.acked = p.order
+		s.ackRTT = t.at - min(t.at, p.sent)
+	} else if p.sends == 1 && p.order < t.acked && int32(seq-t.horizon) < 0 {
+		s.reordering.see(t.acked - p.order)
+	}
+	if p.order > t.order {
+		t.order, t.sent, t.delivered, t.deliveredAt, t.firstSent, t.idle =
+			p.order, p.sent, p.delivered, p.deliveredAt, p.firstSent, p.idle
 	}
 	if p.lost {
 		s.waiting.remove(p)
 	} else {
 		s.flying.remove(p)
 	}
+	if p.Pending != nil {
+		p.Pending.Packets--
+	}
 	s.pool.Put(p)
+	s.delivered++
+	s.deliveredAt = t.at
+}
+
+// answers reports whether the newest transmission of p may be what was
+// acknowledged. Sooner than any round trip so far (RFC 8985 section 6.2), or
+// by an answer to something that was sent before it, an earlier one was.
+func (s *Sender) answers(t *taking, p *Packet) bool {
+	switch {
+	case p.lost:
+		return false
+	case p.sends == 1:
+		return true
+	case t.ack.Echoed && int32(t.ack.Echo-uint32(p.sent/1000)) < 0:
+		return false
+	}
+	return t.at-min(t.at, p.sent) >= s.RTT.Min
+}
+
+// excuse takes back congestion events whose losses were none.
+func (s *Sender) excuse(t *taking, now uint64) {
+	if t.spurious == 0 {
+		return
+	}
+	s.Count.Spurious += uint64(t.spurious)
+	if s.timedOut {
+		// The path was slow, not dead: what was sent before the timeout is
+		// still on its way.
+		s.episode.lost = 0
+		s.flying.merge(&s.waiting)
+	} else {
+		s.episode.lost = max(s.episode.lost-t.spurious, 0)
+	}
+	if s.episode.lost == 0 && s.episode.open {
+		s.episode.open = false
+		s.cc.Undo(now)
+	}
+}
+
+// tell gives the controller what it has to know.
+func (s *Sender) tell(t *taking, now uint64) {
+	a := &s.ackTold
+	*a = congestion.Ack{
+		Now: now, Packets: t.out.Packets, Newest: t.newest, InFlight: s.flying.Len(), Limited: s.limited,
+		RTT: t.ack.RTT, SmoothedRTT: s.RTT.Smoothed, MinRTT: s.RTT.Min,
+		AppLimited: t.idle, Delivered: s.delivered, PriorDelivered: t.delivered,
+	}
+	s.firstSent = t.sent
+	interval := max(t.sent-min(t.sent, t.firstSent), t.at-min(t.at, t.deliveredAt))
+	// A shorter interval is an artefact of acknowledgements that came together.
+	if interval > 0 && interval >= s.RTT.Min {
+		a.Rate = float64(s.delivered-t.delivered) * 1e9 / float64(interval)
+	}
+	s.cc.OnAck(a)
+	s.limited = false
 }
 
 // oldest returns the packet in flight that was sent the longest ago, nil if
@@ -263,20 +472,84 @@ func (s *Sender) oldest() *Packet {
 
 // findLost takes packets for lost that later transmissions overtook.
 func (s *Sender) findLost(now uint64) {
-	for p := s.oldest(); p != nil && p.order < s.acked; p = s.oldest() {
-		if p.order+reorderThreshold > s.acked && now < p.sent+s.RTT.reorderDelay() {
-			return
+	s.lossAt = Never
+	count, newest, order := 0, uint32(0), uint64(0)
+	for p := s.oldest(); p != nil && p.order < s.acked; {
+		next := p.next
+		if s.Cumulative {
+			next = nil
 		}
-		s.cc.OnLoss(p.seq, s.next)
-		s.lose(p)
+		// Beyond the horizon it may have arrived with no bit to say so.
+		if int32(p.seq-s.horizon) < 0 {
+			if !s.overtaken(p, now) {
+				break
+			}
+			if count == 0 || int32(p.seq-newest) > 0 {
+				newest = p.seq
+			}
+			count++
+			order = p.order
+			s.lose(p)
+		}
+		p = next
+	}
+	if count > 0 {
+		s.lost(count, newest, order, now)
 	}
 }
 
+// overtaken reports whether p is lost, later transmissions having arrived; if
+// not yet, it sees to it that it is looked at again in time.
+func (s *Sender) overtaken(p *Packet, now uint64) bool {
+	if s.acked-p.order >= s.reordering.packets {
+		return true
+	}
+	at := p.sent + max(s.ackRTT, s.RTT.Smoothed) + s.reordering.delay(&s.RTT)
+	if now >= at {
+		return true
+	}
+	s.lossAt = min(s.lossAt, at)
+	return false
+}
+
+// lose has p wait for its retransmission.
 func (s *Sender) lose(p *Packet) {
 	s.flying.remove(p)
-	p.lost = true
+	p.lost, p.probe = true, false
+	p.lostOrder = p.order
 	s.waiting.Push(p)
-	s.Lost++
+	s.Count.Lost++
+}
+
+// lost answers the loss of count packets, order being the newest of their
+// transmissions.
+func (s *Sender) lost(count int, newest uint32, order, now uint64) {
+	if !s.episode.open || order > s.episode.end {
+		s.reordering.forget()
+		s.episode = episode{open: true, end: s.order}
+	}
+	s.episode.lost += count
+	s.lossTold = congestion.Loss{Now: now, Packets: count, Newest: newest, Next: s.next, InFlight: s.flying.Len()}
+	s.cc.OnLoss(&s.lossTold)
+}
+
+// Marked takes the peer's word that packets arrived marked Congestion
+// Experienced. It is answered once per flight (RFC 3168 section 6.1.2).
+func (s *Sender) Marked(now uint64) {
+	s.Count.Marks++
+	if s.marking && int32(s.una-s.marked) < 0 {
+		return
+	}
+	s.marking, s.marked = true, s.next
+	s.reduced = true
+	s.cc.OnMark(now, s.next)
+}
+
+// Reduced reports, once per flight, that marks were answered (CWR).
+func (s *Sender) Reduced() bool {
+	was := s.reduced
+	s.reduced = false
+	return was
 }
 
 // Deadline returns when OnDeadline must be called, Never while nothing is in
@@ -286,36 +559,48 @@ func (s *Sender) Deadline() uint64 {
 	if p == nil {
 		return Never
 	}
-	at := p.sent + s.timeout(p)
-	if p.order < s.acked {
-		at = min(at, p.sent+s.RTT.reorderDelay())
-	}
-	return at
+	return min(s.answerBy(p), s.lossAt)
 }
 
-// timeout returns how long an answer to p may take. The back-off counts for
-// what was sent after it: packets of one flight that is lost as a whole are
-// found lost one after the other, and the timeout doubles once.
-func (s *Sender) timeout(p *Packet) uint64 {
-	if p.sent < s.backedOff {
-		return s.RTT.previousRTO()
+// answerBy returns when p, in flight the longest, has to be answered.
+func (s *Sender) answerBy(p *Packet) uint64 {
+	sent := p.sent
+	if s.probes >= maxProbes {
+		sent = max(sent, s.probedAt)
 	}
-	return s.RTT.RTO()
+	return sent + s.RTT.RTO()
 }
 
-// OnDeadline takes packets for lost whose time is over.
+// OnDeadline finds out what is lost by the clock.
 func (s *Sender) OnDeadline(now uint64) {
 	s.findLost(now)
-	again := false
-	for p := s.oldest(); p != nil && now >= p.sent+s.timeout(p); p = s.oldest() {
-		again = again || p.sent >= s.backedOff
+	for p := s.oldest(); p != nil && now >= s.answerBy(p); p = s.oldest() {
+		if p.probe || s.timedOut || s.probes >= maxProbes {
+			s.timeout(now)
+			return
+		}
+		s.flying.remove(p)
+		p.lost, p.probe = true, true
+		s.waiting.Push(p)
+		s.probes++
+		s.probedAt = now
+		s.Count.Probes++
+	}
+}
+
+// timeout takes everything in flight for lost: not even probes were answered.
+func (s *Sender) timeout(now uint64) {
+	s.Count.Timeouts++
+	s.RTT.Backoff()
+	s.timedOut = true
+	s.probes = 0
+	s.episode = episode{open: true, end: s.order}
+	for p := s.oldest(); p != nil; p = s.oldest() {
+		s.episode.lost++
 		s.lose(p)
 	}
-	if again {
-		s.RTT.Backoff()
-		s.backedOff = now
-		s.cc.OnTimeout(s.next)
-	}
+	s.lossAt = Never
+	s.cc.OnTimeout(now, s.next)
 }
 
 // Close returns every packet to the pool.
@@ -324,6 +609,7 @@ func (s *Sender) Close() {
 	s.waiting.Drain(s.pool)
 	clear(s.ring)
 	s.una, s.messages = s.next, 0
+	s.lossAt, s.heldTo = Never, 0
 }
 
 func (s *Sender) at(seq uint32) *slot { return &s.ring[seq&uint32(len(s.ring)-1)] }

@@ -7,10 +7,32 @@ import (
 	"github.com/xrudp/xrudp/userspace/congestion"
 )
 
+// scripted is a controller whose window and rate a test sets, and which notes
+// what it is told.
+type scripted struct {
+	window int
+	rate   float64
+
+	acked, losses, lost, timeouts, marks, undone int
+	last                                         congestion.Ack
+}
+
+func (c *scripted) Name() string              { return "scripted" }
+func (c *scripted) Window() int               { return c.window }
+func (c *scripted) PacingRate() float64       { return c.rate }
+func (c *scripted) OnSend(uint64, int)        {}
+func (c *scripted) OnMark(uint64, uint32)     { c.marks++ }
+func (c *scripted) OnTimeout(uint64, uint32)  { c.timeouts++ }
+func (c *scripted) Undo(uint64)               { c.undone++ }
+func (c *scripted) Events() uint64            { return 0 }
+func (c *scripted) OnAck(a *congestion.Ack)   { c.acked += a.Packets; c.last = *a }
+func (c *scripted) OnLoss(l *congestion.Loss) { c.losses++; c.lost += l.Packets }
+
 // flight is a Sender with helpers; packets are numbered from 0.
 type flight struct {
 	t     *testing.T
 	s     Sender
+	cc    scripted
 	pool  Pool
 	first uint32
 	now   uint64
@@ -19,7 +41,8 @@ type flight struct {
 func newFlight(t *testing.T, first uint32) *flight {
 	f := &flight{t: t, first: first, now: 1000 * ms}
 	f.s.RTT.Init(30*ms, 2000*ms)
-	f.s.Init(first, congestion.NewReno(), &f.pool)
+	f.cc.window = congestion.InitialWindow
+	f.s.Init(first, &f.cc, &f.pool)
 	return f
 }
 
@@ -27,7 +50,7 @@ func (f *flight) send(n int) {
 	for range n {
 		p := f.pool.Get()
 		p.Messages = 1
-		if !f.s.MaySend(p, WindowSize) {
+		if !f.s.MaySend(p, WindowSize, Paced, f.now) {
 			f.t.Fatal("may not send")
 		}
 		f.s.Send(p, f.now)
@@ -97,12 +120,12 @@ func TestSenderFindsLoss(t *testing.T) {
 			f.wantAgain(1, 3, 4, 6)
 		}},
 		{"reordered_for_a_round_trip", func(f *flight) {
-			f.s.RTT.Sample(40 * ms)
+			f.s.RTT.Sample(40*ms, f.now)
 			f.send(2)
 			f.now += 40 * ms
 			f.ack(0, 1)
 			f.wantAgain()
-			f.now += 4 * ms
+			f.now += 9 * ms
 			f.s.OnDeadline(f.now)
 			f.wantAgain()
 			f.now += 2 * ms
@@ -113,7 +136,7 @@ func TestSenderFindsLoss(t *testing.T) {
 			f.wantAgain(0)
 		}},
 		{"lost_retransmission", func(f *flight) {
-			f.s.RTT.Sample(40 * ms)
+			f.s.RTT.Sample(40*ms, f.now)
 			f.send(4)
 			f.now += 40 * ms
 			f.ack(0, 3)
@@ -128,7 +151,7 @@ func TestSenderFindsLoss(t *testing.T) {
 			f.wantAgain(1)
 		}},
 		{"answer_to_the_original_says_nothing_of_the_retransmission", func(f *flight) {
-			f.s.RTT.Sample(40 * ms)
+			f.s.RTT.Sample(40*ms, f.now)
 			f.send(8)
 			f.now += 40 * ms
 			f.ack(0, 3) // 0 lost, 1 and 2 late
@@ -141,7 +164,13 @@ func TestSenderFindsLoss(t *testing.T) {
 			f.now = f.s.Deadline() + 2
 			f.s.OnDeadline(f.now)
 			f.wantAgain(0, 1, 2)
-			if f.s.RTT.RTO() != 2*InitialRTO {
+			if f.s.RTT.RTO() != InitialRTO || f.cc.timeouts != 0 {
+				t.Errorf("RTO %d after probes", f.s.RTT.RTO())
+			}
+			f.now = f.s.Deadline() + 2
+			f.s.OnDeadline(f.now)
+			f.wantAgain(0, 1, 2)
+			if f.s.RTT.RTO() != 2*InitialRTO || f.cc.timeouts != 1 {
 				t.Errorf("RTO %d after a timeout", f.s.RTT.RTO())
 			}
 			f.ack(1)
@@ -151,7 +180,7 @@ func TestSenderFindsLoss(t *testing.T) {
 		}},
 		{"cumulative_knows_of_the_oldest_only", func(f *flight) {
 			f.s.Cumulative = true
-			f.s.RTT.Sample(40 * ms)
+			f.s.RTT.Sample(40*ms, f.now)
 			f.send(6)
 			f.now = f.s.Deadline()
 			f.s.OnDeadline(f.now)
@@ -173,20 +202,26 @@ func TestSenderFindsLoss(t *testing.T) {
 			}
 		}},
 		{"a_lost_flight_backs_off_once", func(f *flight) {
-			for range 8 {
+			for range 12 {
 				f.send(1)
 				f.now += 20 * ms
 			}
-			for found := 0; found < 8; found += len(f.again()) {
+			probed := 0
+			for f.cc.timeouts == 0 {
+				probed += len(f.again())
 				f.now = f.s.Deadline()
 				f.s.OnDeadline(f.now)
 			}
+			if probed != maxProbes {
+				f.t.Errorf("%d probes", probed)
+			}
+			// The last probe was sent 140 ms after the first.
+			if took := f.now - 1000*ms; took < 2*InitialRTO || took > 2*InitialRTO+150*ms {
+				f.t.Errorf("timeout after %d ms", took/ms)
+			}
+			f.wantAgain(0, 8, 9, 10, 11, 1, 2, 3, 4, 5, 6, 7)
 			if f.s.RTT.RTO() != 2*InitialRTO {
 				f.t.Errorf("RTO %d ms", f.s.RTT.RTO()/ms)
-			}
-			// The last one was sent 140 ms after the first.
-			if took := f.now - 1000*ms; took > InitialRTO+150*ms {
-				f.t.Errorf("the last was found lost after %d ms", took/ms)
 			}
 		}},
 		{"acknowledged_while_waiting", func(f *flight) {
@@ -200,6 +235,268 @@ func TestSenderFindsLoss(t *testing.T) {
 		for _, first := range []uint32{7, ^uint32(0) - 2} {
 			t.Run(tt.name, func(t *testing.T) { tt.do(newFlight(t, first)) })
 		}
+	}
+}
+
+// stamp is the timestamp of what is sent now, as a peer echoes it.
+func (f *flight) stamp() uint32 { return uint32(f.now / 1000) }
+
+// echo acknowledges everything before next as the answer to timestamp.
+func (f *flight) echo(timestamp, next uint32, selected ...uint32) Acked {
+	a := Ack{Next: f.first + next, Echo: timestamp, Echoed: true}
+	for _, n := range selected {
+		bit := n - next - 1
+		a.Sack[bit/64] |= 1 << (bit % 64)
+		a.Words = max(a.Words, int(bit/64)+1)
+	}
+	return f.s.OnAck(&a, f.now)
+}
+
+func TestSenderTakesBackSpuriousLosses(t *testing.T) {
+	tests := []struct {
+		name             string
+		undone, spurious int
+		do               func(f *flight)
+	}{
+		{"needed", 0, 0, func(f *flight) {
+			f.send(4)
+			f.now += 40 * ms
+			f.ack(0, 3)
+			f.wantAgain(0)
+			again := f.stamp()
+			f.now += 40 * ms
+			f.echo(again, 1, 3)
+		}},
+		{"arrived_before_it_was_sent_again", 1, 3, func(f *flight) {
+			f.send(6)
+			f.now += 40 * ms
+			f.ack(0, 5)
+			f.ack(0, 3, 4, 5)
+			f.now += ms
+			f.ack(6)
+			f.wantAgain()
+		}},
+		{"answer_to_the_original", 1, 1, func(f *flight) {
+			original := f.stamp()
+			f.send(4)
+			f.now += 40 * ms
+			f.ack(0, 3)
+			f.wantAgain(0)
+			f.now += 60 * ms
+			f.echo(original, 1, 3)
+		}},
+		{"one_of_two", 0, 1, func(f *flight) {
+			original := f.stamp()
+			f.send(5)
+			f.now += 40 * ms
+			f.ack(0, 2, 3, 4)
+			f.wantAgain(0, 1)
+			again := f.stamp()
+			f.now += 60 * ms
+			f.echo(original, 1, 2, 3, 4)
+			f.echo(again+1, 5)
+		}},
+		{"after_a_timeout", 1, 1, func(f *flight) {
+			original := f.stamp()
+			f.send(20)
+			for f.cc.timeouts == 0 {
+				f.again()
+				f.now = f.s.Deadline()
+				f.s.OnDeadline(f.now)
+			}
+			f.cc.window = 1
+			f.wantAgain(0)
+			f.cc.window = 64
+			f.now += 5 * ms
+			f.echo(original, 1)
+			f.wantAgain() // what had not been sent again yet is on its way
+			if f.s.InFlight() != 19 {
+				f.t.Errorf("%d in flight", f.s.InFlight())
+			}
+		}},
+		{"a_probe_changed_nothing", 0, 0, func(f *flight) {
+			original := f.stamp()
+			f.send(1)
+			f.now = f.s.Deadline()
+			f.s.OnDeadline(f.now)
+			f.wantAgain(0)
+			f.now += ms
+			f.echo(original, 1)
+			if f.cc.lost != 0 {
+				f.t.Errorf("%d lost", f.cc.lost)
+			}
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFlight(t, 5)
+			f.s.RTT.Sample(40*ms, f.now)
+			tt.do(f)
+			if f.cc.undone != tt.undone || f.s.Count.Spurious != uint64(tt.spurious) {
+				t.Errorf("%d events undone, %d spurious losses, want %d, %d",
+					f.cc.undone, f.s.Count.Spurious, tt.undone, tt.spurious)
+			}
+		})
+	}
+}
+
+// TestSenderProbeThatWasNeeded is a loss, though no timeout.
+func TestSenderProbeThatWasNeeded(t *testing.T) {
+	f := newFlight(t, 0)
+	f.s.RTT.Sample(40*ms, f.now)
+	f.send(1)
+	f.now = f.s.Deadline()
+	f.s.OnDeadline(f.now)
+	f.wantAgain(0)
+	again := f.stamp()
+	f.now += 40 * ms
+	f.echo(again, 1)
+	if f.cc.lost != 1 || f.cc.timeouts != 0 || f.s.Count.Lost != 1 || f.s.Count.Probes != 1 {
+		t.Errorf("controller heard of %d losses, %d timeouts; %+v", f.cc.lost, f.cc.timeouts, f.s.Count)
+	}
+}
+
+// TestSenderAdaptsToReordering: once packets were seen to be overtaken by many,
+// as many do not make a loss any more, until the path has behaved for a while.
+func TestSenderAdaptsToReordering(t *testing.T) {
+	f := newFlight(t, 0)
+	f.s.RTT.Sample(40*ms, f.now)
+	base := uint32(0)
+	overtaken := func(by uint32) int {
+		f.send(int(by) + 1)
+		f.now += 40 * ms
+		var later []uint32
+		for n := range by {
+			later = append(later, base+1+n)
+		}
+		f.ack(base, later...)
+		again := len(f.again())
+		f.now += ms
+		base += by + 1
+		f.echo(0, base)
+		return again
+	}
+	if overtaken(6) == 0 {
+		t.Fatal("not taken for lost at first")
+	}
+	if overtaken(6) != 0 {
+		t.Error("taken for lost though the path is known to reorder so")
+	}
+	for range reorderingMemory {
+		f.send(12)
+		f.now += 40 * ms
+		f.ack(base, base+1, base+2, base+3, base+4, base+5, base+6, base+7, base+8, base+9, base+10, base+11)
+		f.again()
+		again := f.stamp()
+		f.now += 50 * ms
+		base += 12
+		f.echo(again, base)
+	}
+	if overtaken(6) == 0 {
+		t.Error("reordering is not forgotten")
+	}
+}
+
+// TestSenderHorizon: of what lies beyond the bitmap nothing is known, however
+// much that was sent later arrived.
+func TestSenderHorizon(t *testing.T) {
+	f := newFlight(t, 0)
+	f.cc.window = congestion.MaxWindow
+	f.s.RTT.Sample(40*ms, f.now)
+	f.send(400)
+	f.now += 40 * ms
+	selected := []uint32{}
+	for n := uint32(2); n <= 256; n++ {
+		selected = append(selected, n)
+	}
+	f.ack(0, selected...) // 0 and 1 are lost, and beyond 256 is unknown
+	f.wantAgain(0, 1)
+	f.now += 41 * ms
+	f.ack(1, append(selected, 257)...)
+	f.wantAgain()
+	f.now += 20 * ms
+	f.s.OnDeadline(f.now)
+	f.wantAgain()
+	f.ack(300, 399)
+	if n := len(f.again()); n != 99 {
+		t.Errorf("%d lost once the bitmap covers them, want 99", n)
+	}
+}
+
+func TestSenderPaces(t *testing.T) {
+	f := newFlight(t, 0)
+	f.cc.rate = 1000
+	p := f.pool.Get()
+	sent := 0
+	for end := f.now + 100*ms; f.now < end; f.now += 100_000 {
+		for f.s.MaySend(p, WindowSize, Paced, f.now) {
+			f.s.Send(f.pool.Get(), f.now)
+			sent++
+			f.s.OnAck(&Ack{Next: f.s.Next()}, f.now)
+		}
+		if at := f.s.HeldTo(); at <= f.now || at > f.now+ms {
+			t.Fatalf("held for %d us", (at-f.now)/1000)
+		}
+	}
+	if sent < 100 || sent > 115 {
+		t.Errorf("%d packets in 100 ms at 1000 per second", sent)
+	}
+	if !f.s.MaySend(p, WindowSize, Urgent, f.now) {
+		t.Error("an urgent packet waits for the pacer")
+	}
+	f.cc.window = 0
+	f.send2(congestion.MinWindow)
+	if f.s.MaySend(p, WindowSize, Urgent, f.now) {
+		t.Error("urgent packets know no bound")
+	}
+}
+
+// send2 sends n packets past the window.
+func (f *flight) send2(n int) {
+	for range n {
+		f.s.Send(f.pool.Get(), f.now)
+	}
+}
+
+func TestSenderMeasuresTheDeliveryRate(t *testing.T) {
+	f := newFlight(t, 0)
+	f.s.RTT.Sample(20*ms, f.now)
+	// One packet each ms, each acknowledged after 20 ms.
+	for n := uint32(0); n < 100; n++ {
+		f.send(1)
+		f.now += ms - 1
+		if n >= 20 {
+			f.ack(n - 19)
+		}
+	}
+	if r := f.cc.last.Rate; r < 990 || r > 1010 || f.cc.last.AppLimited {
+		t.Errorf("%+v", f.cc.last)
+	}
+	f.s.Idle()
+	f.send(1)
+	f.now += 20 * ms
+	f.ack(101)
+	if !f.cc.last.AppLimited {
+		t.Errorf("not known as limited by the application: %+v", f.cc.last)
+	}
+}
+
+// TestSenderAnswersMarks once per flight, and tells the peer as often.
+func TestSenderAnswersMarks(t *testing.T) {
+	f := newFlight(t, ^uint32(0)-3)
+	told := 0
+	for n := uint32(0); n < 40; n++ {
+		f.send(1)
+		f.s.Marked(f.now)
+		if f.s.Reduced() {
+			told++
+		}
+		if n%10 == 9 {
+			f.ack(n + 1)
+		}
+	}
+	if f.cc.marks != 4 || told != 4 || f.s.Count.Marks != 40 {
+		t.Errorf("controller heard %d times, peer %d times, of %d marks", f.cc.marks, told, f.s.Count.Marks)
 	}
 }
 
@@ -254,15 +551,15 @@ func TestSenderSamplesOnlyWhatWasSentOnce(t *testing.T) {
 func TestSenderLimits(t *testing.T) {
 	f := newFlight(t, 0)
 	p := f.pool.Get()
-	if f.s.MaySend(p, 0) {
+	if f.s.MaySend(p, 0, Paced, f.now) {
 		t.Error("peer without room")
 	}
 	f.send(congestion.InitialWindow)
-	if f.s.MaySend(p, WindowSize) {
+	if f.s.MaySend(p, WindowSize, Paced, f.now) {
 		t.Error("congestion window exceeded")
 	}
 	f.ack(60)
-	if f.s.MaySend(p, 4) || !f.s.MaySend(p, 5) {
+	if f.s.MaySend(p, 4, Paced, f.now) || !f.s.MaySend(p, 5, Paced, f.now) {
 		t.Error("peer with room for one more packet")
 	}
 }
@@ -286,22 +583,16 @@ func TestSenderSparesAPeerWithoutRoom(t *testing.T) {
 	}
 }
 
-// wideWindow is a controller that allows everything.
-type wideWindow struct{ congestion.Controller }
-
-func (wideWindow) Window() int             { return congestion.MaxWindow }
-func (wideWindow) OnAck(int, uint32, bool) {}
-
 // TestSenderKeepsIDsWithinReach: all messages could be of one channel, and the
 // first of them be missing.
 func TestSenderKeepsIDsWithinReach(t *testing.T) {
 	f := newFlight(t, 0)
-	f.s.Init(0, wideWindow{congestion.NewReno()}, &f.pool)
+	f.cc.window = congestion.MaxWindow
 	fill := func() (messages int) {
 		for {
 			p := f.pool.Get()
 			p.Messages = 32
-			if !f.s.MaySend(p, WindowSize) {
+			if !f.s.MaySend(p, WindowSize, Paced, f.now) {
 				return messages
 			}
 			f.s.Send(p, f.now)
@@ -329,7 +620,7 @@ func TestSenderAgainstModel(t *testing.T) {
 		f := newFlight(t, rng.Uint32())
 		if seed%2 == 0 {
 			f.first = ^uint32(0) - 100
-			f.s.Init(f.first, congestion.NewReno(), &f.pool)
+			f.s.Init(f.first, &f.cc, &f.pool)
 		}
 		var rcv ReceiveWindow
 		rcv.Reset(f.first)
@@ -351,7 +642,7 @@ func TestSenderAgainstModel(t *testing.T) {
 			}
 			for range rng.IntN(10) {
 				p := f.pool.Get()
-				if sent == total || !f.s.MaySend(p, WindowSize) {
+				if sent == total || !f.s.MaySend(p, WindowSize, Paced, f.now) {
 					f.pool.Put(p)
 					break
 				}

@@ -69,12 +69,18 @@ func (s *Session) fillHandshake(b []byte) int {
 	h.sentAt = s.now
 	h.retryAt = s.now + min(s.handshakeRTO()<<min(h.tries, 8), uint64(s.cfg.MaxRTO))
 	h.tries++
-	opts := wire.Options{SACK: !s.cfg.NoSACK, MTU: uint16(s.cfg.MaxDatagram)}
+	opts := wire.Options{
+		SACK: !s.cfg.NoSACK, MTU: uint16(s.cfg.MaxDatagram),
+		HasControl: s.cfg.Reassembly > 0, Control: uint32(max(s.cfg.Reassembly, 0)),
+	}
 	if s.state == SynSent {
 		return len(wire.AppendSYN(b, h.isn, opts, s.now/1000))
 	}
 	opts.Cookie, opts.HasCookie = h.opts.Cookie, true
 	opts.SACK = s.sack
+	if opts.HasControl = s.control; !s.control {
+		opts.Control = 0
+	}
 	return len(wire.AppendHello(b, h.isn, h.serverISN, opts, s.now/1000))
 }
 
@@ -102,10 +108,17 @@ func (s *Session) tickHandshake() {
 // when the packet changed nothing; sessions go on after any of them. payload
 // is not used after the call.
 func (s *Session) Packet(payload []byte, now uint64) error {
+	return s.MarkedPacket(payload, false, now)
+}
+
+// MarkedPacket is Packet for owners who see the IP header: marked says that it
+// bore Congestion Experienced (RFC 3168).
+func (s *Session) MarkedPacket(payload []byte, marked bool, now uint64) error {
 	if drop, dropped := s.packet(payload, now); dropped {
 		s.stats.Dropped[drop]++
 		return drop
 	}
+	s.ece = s.ece || marked
 	return nil
 }
 
@@ -160,6 +173,9 @@ func (s *Session) packetSYNACK(payload []byte) (Drop, bool) {
 	s.hs.tries = 0
 	s.hs.sendDue, s.hs.retryAt = true, reliability.Never
 	s.sack = opts.SACK && !s.cfg.NoSACK
+	s.control = opts.HasControl && s.cfg.Reassembly > 0
+	s.openReassembly()
+	s.peerReassembly = int(opts.Control)
 	s.setMaxDatagram(opts.MaxDatagram(s.cfg.MaxDatagram))
 	s.rcv.Reset(h.Sequence + 1)
 	s.replay.Reset(h.Sequence)
@@ -216,6 +232,12 @@ func (s *Session) packetSession(h *wire.Header, body []byte) (Drop, bool) {
 		s.openClient()
 	}
 	s.heard(s.now)
+	if h.Flags&wire.FlagCWR != 0 {
+		s.ece = false
+	}
+	if h.Flags&wire.FlagECE != 0 && age == ackFresh && s.state < Draining {
+		s.snd.Marked(s.now)
+	}
 	s.takeAck(&ack, age, h.Window, &block)
 	switch {
 	case s.state == Closed:
@@ -260,15 +282,19 @@ func (s *Session) checkBody(h *wire.Header, body []byte, class reliability.Class
 }
 
 func (s *Session) takeAck(ack *reliability.Ack, age ackAge, window uint16, block *wire.AckBlock) {
-	if block.Echo != 0 {
-		elapsed := int64(s.now/1000 - block.Echo - uint64(block.Delay))
-		if elapsed > 0 {
-			s.sampleRTT(uint64(elapsed) * 1000)
+	if age != ackFresh || s.state == Lingering {
+		return
+	}
+	ack.At = s.now
+	ack.Echo, ack.Echoed = uint32(block.Echo), block.Echo != 0
+	// A packet that the network doubled brings no second sample.
+	if block.Echo != 0 && block.Echo != s.sampled {
+		s.sampled = block.Echo
+		if elapsed := int64(s.now/1000 - block.Echo - uint64(block.Delay)); elapsed > 0 {
+			ack.RTT = s.sampleRTT(uint64(elapsed) * 1000)
 		}
 	}
-	if age == ackFresh && s.state != Lingering {
-		s.acknowledged(ack, window, s.now, s.now)
-	}
+	s.acknowledged(ack, window)
 }
 
 // ackAge says what an acknowledgement number is worth.

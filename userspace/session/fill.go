@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/reliability"
@@ -52,26 +53,36 @@ func (s *Session) planReset() {
 // fillOpen writes what matters most: what the peer misses, then what is new,
 // then acknowledgements and probes, which other packets make needless.
 func (s *Session) fillOpen(b []byte) int {
+	s.snd.Resume()
 	if p := s.snd.Retransmit(s.peerWindow, s.now); p != nil {
 		s.stats.Retransmitted++
-		return s.fillReliable(b, p)
+		s.abandon(p, true)
+		return s.fillReliable(b, p, 0)
 	}
-	if p := s.unreliable.packets.Pop(); p != nil {
-		s.unreliable.bytes -= p.Len()
-		seq := s.unreliableNext
-		s.unreliableNext++
-		n := s.fillPacket(b, seq, wire.FlagACK, p.Body())
-		s.cfg.Pool.Put(p)
-		return n
-	}
-	if p := s.reliable.packets.Front(); p != nil {
-		if s.snd.MaySend(p, s.peerWindow) {
-			s.reliable.packets.Pop()
-			s.reliable.bytes -= p.Len()
-			s.snd.Send(p, s.now)
-			return s.fillReliable(b, p)
+	for {
+		p, reliable := s.nextPacket()
+		switch {
+		case p == nil:
+			return s.fillRest(b)
+		case !reliable:
+			return s.fillUnreliable(b, p)
 		}
-		s.noteBlocked()
+		if s.abandon(p, false); p.Messages == 0 && !p.Final {
+			s.cfg.Pool.Put(p)
+			continue
+		}
+		s.snd.Send(p, s.now)
+		if s.snd.Reduced() {
+			return s.fillReliable(b, p, wire.FlagCWR)
+		}
+		return s.fillReliable(b, p, 0)
+	}
+}
+
+// fillRest writes what there is to say without messages.
+func (s *Session) fillRest(b []byte) int {
+	if s.out.empty() && !slices.ContainsFunc(s.large.transfers, func(t *transfer) bool { return !t.cut() }) {
+		s.snd.Idle()
 	}
 	if s.probeDue {
 		s.probeDue = false
@@ -98,12 +109,27 @@ func (s *Session) noteBlocked() {
 	s.lastProbe = s.now
 }
 
-func (s *Session) fillReliable(b []byte, p *reliability.Packet) int {
-	flags := wire.FlagACK | wire.FlagPSH
-	if p.Final {
+func (s *Session) fillReliable(b []byte, p *reliability.Packet, flags wire.Flags) int {
+	flags |= wire.FlagACK | wire.FlagPSH
+	switch {
+	case p.Final:
 		flags |= wire.FlagFIN
+	case p.Urgent:
+		flags |= wire.FlagURG
 	}
 	return s.fillPacket(b, p.Sequence(), flags, p.Body())
+}
+
+func (s *Session) fillUnreliable(b []byte, p *reliability.Packet) int {
+	flags := wire.FlagACK
+	if p.Urgent {
+		flags |= wire.FlagURG
+	}
+	seq := s.unreliableNext
+	s.unreliableNext++
+	n := s.fillPacket(b, seq, flags, p.Body())
+	s.cfg.Pool.Put(p)
+	return n
 }
 
 func (s *Session) fillAck(b []byte) int {
@@ -112,6 +138,9 @@ func (s *Session) fillAck(b []byte) int {
 
 // fillPacket writes one packet of an open session.
 func (s *Session) fillPacket(b []byte, seq uint32, flags wire.Flags, body []byte) int {
+	if s.ece {
+		flags |= wire.FlagECE
+	}
 	b = wire.Header{
 		Sequence:  seq,
 		Ack:       s.rcv.Next,
@@ -125,6 +154,7 @@ func (s *Session) fillPacket(b []byte, seq uint32, flags wire.Flags, body []byte
 	s.ackDue, s.windowDue = false, false
 	b = append(b, body...)
 	wire.Seal(b)
+	s.budget.spend(len(b), s.now)
 	return len(b)
 }
 

@@ -31,6 +31,7 @@ type farPacket struct {
 	ref   Ref
 	flags wire.Flags
 	body  []byte
+	large uint8 // in place of a packet, a large message that is complete
 }
 
 func (b *inbox) at(seq uint32) *heldPacket { return &b.ring[seq&uint32(len(b.ring)-1)] }
@@ -61,7 +62,7 @@ func (b *inbox) grow(next uint32, span int) {
 // the rest, and follows the window.
 func (s *Session) receive(seq uint32, flags wire.Flags, body []byte, ref Ref) {
 	next := s.rcv.Next
-	s.inbox.put(next, seq, ref, body)
+	s.inbox.put(s.inboxFirst(), seq, ref, body)
 	var ok bool
 	if flags&wire.FlagFIN != 0 {
 		ok = s.noteFin(seq, body)
@@ -78,18 +79,32 @@ func (s *Session) receive(seq uint32, flags wire.Flags, body []byte, ref Ref) {
 	s.rcv.Mark(seq)
 	s.settle(seq)
 	// Whatever lies before the first gap must have been handed over: with
-	// nothing missing before it, it can wait for nothing any more.
+	// nothing missing before it, it can wait for nothing any more but memory.
 	for ; next != s.rcv.Next; next++ {
-		if s.inbox.at(next).waiting != 0 {
+		if s.inbox.at(next).waiting != 0 && len(s.in.waiting) == 0 {
 			s.Abort(wire.ReasonProtocol)
 			return
 		}
 	}
-	if s.finSeen && int32(s.rcv.Next-s.finSeq) > 0 && s.state < Draining {
+	s.followFin()
+}
+
+// followFin ends the session once everything up to the peer's FIN was handed
+// over.
+func (s *Session) followFin() {
+	if s.finSeen && int32(s.rcv.Next-s.finSeq) > 0 && s.state < Draining && len(s.in.waiting) == 0 {
 		s.end(Lingering, s.finWhy)
-		s.deadline = s.now + uint64(LingerTime)
+		s.deadline = s.now + uint64(maxLinger)
 		s.ackDue = !s.server
 	}
+}
+
+// inboxFirst returns the first sequence that may be held.
+func (s *Session) inboxFirst() uint32 {
+	if len(s.in.waiting) > 0 && wire.SeqLess(s.in.oldest, s.rcv.Next) {
+		return s.in.oldest
+	}
+	return s.rcv.Next
 }
 
 // noteFin remembers where the peer's messages end.
@@ -109,12 +124,31 @@ func (s *Session) readMessages(seq uint32, body []byte) bool {
 	for rest := body; len(rest) > 0; {
 		offset := len(body) - len(rest)
 		m, tail, err := wire.ParseMessage(rest)
-		if err != nil || m.Type >= wire.TypeControl {
+		if err != nil || m.Type >= wire.TypeControl && !s.control {
 			return false
 		}
 		rest = tail
+		switch m.Type {
+		case wire.TypePad:
+			continue
+		case wire.TypeSkipped:
+			s.confirmed(&m)
+			continue
+		case wire.TypeFragment:
+			if !s.takeChunk(seq, offset, &m) {
+				return false
+			}
+			if s.Over() {
+				return true
+			}
+			continue
+		case wire.TypeSkip:
+			if !s.skipTransfer(seq, &m) {
+				continue
+			}
+		}
 		if m.Channel&wire.Unordered != 0 {
-			s.deliver(ReliableUnordered, seq, &m)
+			s.handOver(ReliableUnordered, seq, &m)
 			if s.Over() {
 				return true
 			}
@@ -123,7 +157,7 @@ func (s *Session) readMessages(seq uint32, body []byte) bool {
 		switch s.order.Classify(m.Channel, m.ID) {
 		case reliability.Due:
 			s.order.Advance(m.Channel)
-			s.deliver(ReliableOrdered, seq, &m)
+			s.handOver(ReliableOrdered, seq, &m)
 			if s.Over() || s.deliverHeld(m.Channel) {
 				return true
 			}
@@ -149,7 +183,7 @@ func (s *Session) deliverHeld(channel uint8) (over bool) {
 		held := s.inbox.at(at.Sequence)
 		// The message was parsed when it was put here.
 		m, _, _ := wire.ParseMessage(held.body[at.Offset:])
-		s.deliver(ReliableOrdered, at.Sequence, &m)
+		s.handOverPlace(at, &m)
 		if s.Over() {
 			return true
 		}
@@ -157,6 +191,27 @@ func (s *Session) deliverHeld(channel uint8) (over bool) {
 			s.release(held)
 		}
 	}
+}
+
+// handOver delivers a reliable message whose turn it is, or notes that there
+// is none.
+func (s *Session) handOver(mode Mode, seq uint32, m *wire.Message) {
+	if m.Type == wire.TypeSkip {
+		s.skipped(m)
+		return
+	}
+	s.deliver(mode, seq, m)
+}
+
+// handOverPlace does so with a message that was held at a place: m, or the large
+// one that m completed.
+func (s *Session) handOverPlace(at reliability.Place, m *wire.Message) {
+	if at.Large == 0 {
+		s.handOver(ReliableOrdered, at.Sequence, m)
+		return
+	}
+	large := s.in.Message(at.Large)
+	s.deliverLarge(&s.in.Reassembler, ReliableOrdered, &large)
 }
 
 func (s *Session) deliver(mode Mode, seq uint32, m *wire.Message) {
@@ -207,7 +262,9 @@ func (s *Session) releaseAll() {
 		}
 	}
 	for _, p := range s.far {
-		s.cfg.Release(s, p.ref)
+		if p.large == 0 {
+			s.cfg.Release(s, p.ref)
+		}
 	}
 	clear(s.far)
 	s.far = s.far[:0]
@@ -222,19 +279,26 @@ func (s *Session) receiveUnreliable(seq uint32, body []byte) {
 			return
 		}
 		body = rest
-		if m.Type >= wire.TypeControl {
-			continue
-		}
-		if m.Channel&wire.Unordered != 0 {
+		switch {
+		case m.Type == wire.TypeFragment:
+			s.takeUnreliableChunk(seq, &m)
+		case m.Type >= wire.TypeControl:
+		case m.Channel&wire.Unordered != 0:
 			s.deliver(Unreliable, seq, &m)
-			continue
+		case s.isNewest(&m):
+			s.deliver(UnreliableSequenced, seq, &m)
 		}
-		next := &s.newest[m.Channel]
-		if int16(m.ID-*next) < 0 {
-			s.stats.Superseded++
-			continue
-		}
-		*next = m.ID + 1
-		s.deliver(UnreliableSequenced, seq, &m)
 	}
+}
+
+// isNewest reports whether m is later than all sequenced messages of its
+// channel so far, and notes it if so.
+func (s *Session) isNewest(m *wire.Message) bool {
+	next := &s.newest[m.Channel]
+	if int16(m.ID-*next) < 0 {
+		s.stats.Superseded++
+		return false
+	}
+	*next = m.ID + 1
+	return true
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/congestion"
 	"github.com/xrudp/xrudp/userspace/reliability"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
@@ -33,6 +34,20 @@ type pair struct {
 	ackBuf [wire.HeaderSize + wire.AckBlockMax]byte
 }
 
+// unpaced is a controller that lets 64 packets fly and has no opinion else.
+type unpaced struct{}
+
+func (unpaced) Name() string             { return "unpaced" }
+func (unpaced) Window() int              { return congestion.InitialWindow }
+func (unpaced) PacingRate() float64      { return 0 }
+func (unpaced) OnSend(uint64, int)       {}
+func (unpaced) OnAck(*congestion.Ack)    {}
+func (unpaced) OnLoss(*congestion.Loss)  {}
+func (unpaced) OnMark(uint64, uint32)    {}
+func (unpaced) OnTimeout(uint64, uint32) {}
+func (unpaced) Undo(uint64)              {}
+func (unpaced) Events() uint64           { return 0 }
+
 func newPair(t testing.TB, client, server Config) *pair {
 	p := &pair{
 		t: t, now: 1000 * ms, isn: 500, room: wire.ReceiveWindow,
@@ -47,6 +62,11 @@ func newPair(t testing.TB, client, server Config) *pair {
 		}
 		delete(p.bodies, ref)
 	}
+	for _, cfg := range []*Config{&client, &server} {
+		if cfg.Congestion == nil {
+			cfg.Congestion = func() congestion.Controller { return unpaced{} }
+		}
+	}
 	var buf [wire.MaxDatagram]byte
 	p.c = NewClient(client, p.isn, p.now)
 	n := p.c.Fill(buf[:], p.now)
@@ -55,7 +75,9 @@ func newPair(t testing.TB, client, server Config) *pair {
 		t.Fatal(err)
 	}
 	const cookie = 4000
-	reply := wire.AppendSYNACK(nil, p.isn, wire.Options{Cookie: cookie, HasCookie: true, SACK: opts.SACK, MTU: opts.MTU}, p.now/1000)
+	reply := wire.AppendSYNACK(nil, p.isn, wire.Options{
+		Cookie: cookie, HasCookie: true, SACK: opts.SACK, MTU: opts.MTU, HasControl: opts.HasControl, Control: 1 << 20,
+	}, p.now/1000)
 	p.now += ms
 	if err := p.c.Packet(reply, p.now); err != nil {
 		t.Fatal(err)
@@ -68,7 +90,7 @@ func newPair(t testing.TB, client, server Config) *pair {
 	}
 	p.s = NewServer(server, Opening{
 		ID: 9, ClientISN: p.isn, ServerISN: cookie / 2, Window: h.Window,
-		Timestamp: h.Timestamp, SACK: hello.SACK, MTU: hello.MTU,
+		Timestamp: h.Timestamp, SACK: hello.SACK, MTU: hello.MTU, Control: hello.HasControl, MaxHeld: hello.Control,
 	}, p.now)
 	p.window.Reset(p.isn + 2)
 	p.flow = commit.FlowState{Ack: p.s.SndNxt(), Window: h.Window, LastSeen: p.now}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/reliability"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
@@ -32,7 +34,27 @@ func NewRecovered(cfg Config, r Recovery, now uint64) *Session {
 	s.id, s.key = r.ID, r.Key
 	s.rcv.Reset(r.ClientISN + 2)
 	s.openSending(r.ServerISN, r.SndNxt, 0)
+	s.in.Init(s.id, s.cfg.Memory, nil, s.cfg.Reassembly, uint64(s.cfg.ReassemblyTimeout))
 	return s
+}
+
+// Adopt takes a large message, complete or not, that the dead process left in
+// the Memory. The owner calls it before Recover. It is false when the session
+// has no use for the message, which is the owner's to free then.
+func (s *Session) Adopt(t commit.Transfer) bool {
+	if !t.Reliable || !s.recovering || s.collected {
+		return false
+	}
+	c := reliability.Chunk{Reliable: true, Channel: t.Channel, ID: t.ID, Sequence: t.Sequence, Fragment: t.First}
+	switch m, what := s.in.Adopt(t.Handle, c, t.Received, s.now); what {
+	case reliability.ChunkKept:
+		return true
+	case reliability.ChunkCompletes:
+		s.far = append(s.far, farPacket{seq: m.Sequence, large: m.Ref})
+		return true
+	default:
+		return false
+	}
 }
 
 // Recover hands over, in order of sequence, what was collected before rcvNxt,
@@ -72,7 +94,7 @@ func (s *Session) FlushHeld() {
 
 // flushInbox hands over the messages that wait for others, packet by packet.
 func (s *Session) flushInbox() {
-	for seq := s.rcv.Next; s.inbox.held > 0 && seq != s.rcv.High; seq++ {
+	for seq := s.inboxFirst(); s.inbox.held > 0 && seq != s.rcv.High; seq++ {
 		held := s.inbox.at(seq)
 		if held.waiting == 0 {
 			continue
@@ -81,15 +103,53 @@ func (s *Session) flushInbox() {
 			// The message was parsed when it was put here.
 			m, tail, _ := wire.ParseMessage(rest)
 			rest = tail
-			if m.Channel&wire.Unordered != 0 || !s.order.Forget(m.Channel, m.ID) {
-				continue // handed over when it came
-			}
-			s.deliver(ReliableOrdered, seq, &m)
+			s.flushMessage(seq, &m)
 			if s.Over() {
 				return
 			}
 		}
 		s.release(held)
+	}
+}
+
+// flushMessage hands over a message of packet seq unless that was done when it
+// came.
+func (s *Session) flushMessage(seq uint32, m *wire.Message) {
+	if m.Channel&wire.Unordered == 0 {
+		if at, ok := s.order.Forget(m.Channel, m.ID); ok {
+			s.handOverPlace(at, m)
+			return
+		}
+	}
+	if m.Type == wire.TypeFragment {
+		s.lateChunk(seq, m)
+	}
+}
+
+// lateChunk takes a chunk of a session that is at its end: where there is no
+// memory that outlives the process, such as does not will do.
+func (s *Session) lateChunk(seq uint32, m *wire.Message) {
+	f, err := wire.ParseFragment(m.Payload)
+	if err != nil {
+		return
+	}
+	c := reliability.Chunk{Reliable: true, Channel: m.Channel, ID: m.ID, Sequence: seq, Fragment: f}
+	from := &s.in.Reassembler
+	large, what := from.Take(c, s.now)
+	if what == reliability.ChunkWaits {
+		if s.in.spare == nil {
+			s.in.spare = new(reliability.Reassembler)
+			order := &s.order
+			if s.recovering {
+				order = nil
+			}
+			s.in.spare.Init(s.id, new(reliability.Heap), order, s.cfg.Reassembly, 0)
+		}
+		from = s.in.spare
+		large, what = from.Take(c, s.now)
+	}
+	if what == reliability.ChunkCompletes {
+		s.deliverLarge(from, reliableMode(m.Channel), &large)
 	}
 }
 
@@ -128,6 +188,11 @@ func (s *Session) deliverFar(due func(farPacket) bool) {
 		}
 		s.far[last] = farPacket{}
 		s.far = s.far[:last]
+		if p.large != 0 {
+			m := s.in.Message(p.large)
+			s.deliverLarge(&s.in.Reassembler, reliableMode(m.Channel), &m)
+			continue
+		}
 		s.deliverWhole(p)
 		s.cfg.Release(s, p.ref)
 	}
@@ -146,11 +211,12 @@ func (s *Session) deliverWhole(p farPacket) {
 			return
 		}
 		rest = tail
-		mode := ReliableOrdered
-		if m.Channel&wire.Unordered != 0 {
-			mode = ReliableUnordered
+		switch {
+		case m.Type < wire.TypeControl:
+			s.deliver(reliableMode(m.Channel), p.seq, &m)
+		case m.Type == wire.TypeFragment:
+			s.lateChunk(p.seq, &m)
 		}
-		s.deliver(mode, p.seq, &m)
 	}
 }
 

@@ -18,6 +18,8 @@ type Opening struct {
 	Window    uint16 // of the HELLO's header
 	Timestamp uint64 // of the HELLO's header
 	SACK      bool   // the HELLO asks for it, and the server offered it
+	Control   bool   // likewise: control messages may travel
+	MaxHeld   uint32 // of the HELLO: bytes of unfinished large messages that the client holds
 	MTU       uint16 // of the HELLO, 0 when it has none
 }
 
@@ -29,11 +31,18 @@ func NewServer(cfg Config, o Opening, now uint64) *Session {
 	s.state = Open
 	s.id, s.key = o.ID, o.Key
 	s.sack = o.SACK && !s.cfg.NoSACK
+	s.control = o.Control && s.cfg.Reassembly > 0
+	s.openReassembly()
+	s.peerReassembly = int(o.MaxHeld)
 	s.setMaxDatagram(wire.Options{MTU: o.MTU}.MaxDatagram(s.cfg.MaxDatagram))
 	s.rcv.Reset(o.ClientISN + 2)
 	s.openSending(o.ServerISN, o.ServerISN+1, o.Window)
 	s.oweAck(o.Timestamp)
 	return s
+}
+
+func (s *Session) openReassembly() {
+	s.in.Init(s.id, s.cfg.Memory, &s.order, s.cfg.Reassembly, uint64(s.cfg.ReassemblyTimeout))
 }
 
 // openSending starts the sending half: unreliable packets count from isn+1,
@@ -62,13 +71,12 @@ func (s *Session) Committed(ref Ref, seq uint32, flags wire.Flags, body []byte, 
 		return
 	}
 	s.commit(p)
-	for len(s.far) > 0 && s.takeFar() {
-	}
+	s.takeFar()
 }
 
 // commit receives p if the window reaches so far.
 func (s *Session) commit(p farPacket) {
-	switch s.rcv.Classify(p.seq) {
+	switch s.classify(p.seq) {
 	case reliability.Fresh:
 		s.receive(p.seq, p.flags, p.body, p.ref)
 	case reliability.Duplicate:
@@ -77,16 +85,25 @@ func (s *Session) commit(p farPacket) {
 		s.cfg.Release(s, p.ref)
 	case reliability.Outside:
 		// The gate's window is ahead of this one by what waits in the commit
-		// rings of other CPUs.
+		// rings of other CPUs, and the inbox has its bounds.
 		s.far = append(s.far, p)
 	}
 }
 
-// takeFar receives one packet that the window has come to reach. It reports
-// whether there was one.
-func (s *Session) takeFar() bool {
-	for i, p := range s.far {
-		if s.rcv.Classify(p.seq) == reliability.Outside {
+// classify is the window's opinion of a committed packet, within the bounds of
+// the inbox.
+func (s *Session) classify(seq uint32) reliability.Class {
+	if int32(seq-s.inboxFirst()) >= reliability.WindowSize {
+		return reliability.Outside
+	}
+	return s.rcv.Classify(seq)
+}
+
+// takeFar receives packets that the window has come to reach.
+func (s *Session) takeFar() {
+	for i := 0; i < len(s.far); i++ {
+		p := s.far[i]
+		if s.classify(p.seq) == reliability.Outside {
 			continue
 		}
 		last := len(s.far) - 1
@@ -94,9 +111,8 @@ func (s *Session) takeFar() bool {
 		s.far[last] = farPacket{}
 		s.far = s.far[:last]
 		s.commit(p)
-		return true
+		i = -1 // the window may have moved
 	}
-	return false
 }
 
 // AckState takes what the gate absorbed into the session's flow. The owner
@@ -107,15 +123,21 @@ func (s *Session) AckState(f commit.FlowState, now uint64) {
 	if s.state != Open && s.state != Closing || s.recovering {
 		return
 	}
+	ack := reliability.Ack{
+		Next: f.Ack, Words: min(f.SackWords, reliability.SackWords), Sack: f.Sack,
+		At: min(max(f.LastSeen, s.lastAdvance), now), Echo: f.Echo, Echoed: f.Echo != 0,
+	}
+	if f.ECE != s.eceCount {
+		s.eceCount = f.ECE
+		s.snd.Marked(now)
+	}
 	if f.RTTCount != s.rttCount {
 		s.rttCount = f.RTTCount
-		s.sampleRTT(uint64(f.RTTMicros) * 1000)
+		ack.RTT = s.sampleRTT(uint64(f.RTTMicros) * 1000)
 	}
-	ack := reliability.Ack{Next: f.Ack, Words: min(f.SackWords, reliability.SackWords), Sack: f.Sack}
-	if !s.snd.Valid(&ack) {
-		return
+	if s.snd.Valid(&ack) {
+		s.acknowledged(&ack, f.Window)
 	}
-	s.acknowledged(&ack, f.Window, min(max(f.LastSeen, s.lastAdvance), now), now)
 }
 
 // Unreliable takes an unreliable packet that the gate let through, body being
@@ -127,28 +149,36 @@ func (s *Session) Unreliable(h wire.Header, body []byte, now uint64) {
 	}
 }
 
-// acknowledged takes a valid acknowledgement that arrived at the given time.
-func (s *Session) acknowledged(ack *reliability.Ack, window uint16, arrived, now uint64) {
+// acknowledged takes a valid acknowledgement.
+func (s *Session) acknowledged(ack *reliability.Ack, window uint16) {
+	s.stats.Acks++
 	s.peerWindow = int(window)
-	out := s.snd.OnAck(ack, now)
+	out := s.snd.OnAck(ack, s.now)
 	if out.Packets > 0 {
-		s.lastAdvance = now
+		s.lastAdvance = s.now
+		if len(s.large.transfers) > 0 {
+			s.sweepTransfers()
+		}
 		if !s.sack && out.HasRTT {
-			s.sampleRTT(out.RTT - min(out.RTT, now-arrived))
+			s.sampleRTT(out.RTT)
 		}
 	}
 	if s.snd.Outstanding() < s.peerWindow {
 		s.blocked, s.probes = false, 0
 	}
-	if s.state == Closing && s.reliable.packets.Len() == 0 && s.snd.Outstanding() == 0 {
+	if s.state == Closing && s.out.fin == nil && s.snd.Outstanding() == 0 {
 		s.Reset(s.closeWhy)
 	}
 }
 
-func (s *Session) sampleRTT(rtt uint64) {
-	if rtt > 0 && rtt < maxRTT {
-		s.snd.RTT.Sample(rtt)
+// sampleRTT takes a round trip in nanoseconds and returns it, 0 where it is
+// not to be believed.
+func (s *Session) sampleRTT(rtt uint64) uint64 {
+	if rtt == 0 || rtt >= maxRTT {
+		return 0
 	}
+	s.snd.RTT.Sample(rtt, s.now)
+	return rtt
 }
 
 // heard notes a sign of life.

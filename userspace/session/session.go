@@ -107,20 +107,30 @@ func (s State) String() string {
 // on this machine.
 const ReasonHandshakeTimeout = wire.ReasonLocal
 
-// LingerTime is how long a session stays in Lingering.
-const LingerTime = 3 * time.Second
+// LingerTime is how long a session stays in Lingering after the peer was heard
+// last, and maxLinger how long at most: a peer that goes on asking did not hear
+// the answer yet.
+const (
+	LingerTime = 3 * time.Second
+	maxLinger  = time.Minute
+)
+
+// closingRTO is the longest retransmission timeout of a session that closes:
+// the peer does not linger for long.
+const closingRTO = 500 * time.Millisecond
 
 // Errors of Send.
 var (
 	// ErrWouldBlock: the queue is full. Send again later, or let the message go.
 	ErrWouldBlock = errors.New("send message: queue is full")
-	// ErrTooLarge: the payload exceeds MaxPayload.
+	// ErrTooLarge: the payload exceeds what the peer takes, MaxMessage.
 	ErrTooLarge = errors.New("send message: payload too large")
 	// ErrNotOpen: the session is not open, not open yet or not any more.
 	ErrNotOpen = errors.New("send message: session is not open")
 
-	errChannel = errors.New("send message: channel above 127")
-	errType    = errors.New("send message: type is not an application's")
+	errChannel  = errors.New("send message: channel above 127")
+	errType     = errors.New("send message: type is not an application's")
+	errPriority = errors.New("send message: no such priority")
 )
 
 // Message is one message that arrived.
@@ -176,15 +186,43 @@ type Config struct {
 	// messages. 0 means 256 KiB.
 	SendQueue int
 
+	// LargeQueue bounds the bytes of messages larger than a packet that wait or
+	// are on their way, and of what waits behind them. 0 means 8 MiB.
+	LargeQueue int
+
+	// Bandwidth bounds what the session sends, in bytes of UDP payload per
+	// second. Critical messages, retransmissions and acknowledgements count but
+	// do not wait. 0 means no bound.
+	Bandwidth int
+
+	// HoldNormal and HoldLow are how long messages of these priorities wait for
+	// a packet to fill up. 0 means 5 ms and 20 ms.
+	HoldNormal, HoldLow time.Duration
+
+	// Reassembly is how many bytes of messages that are larger than a packet
+	// and not complete yet are held, and so the largest such message that is
+	// taken. 0 means 4 MiB. Negative makes a session without control messages:
+	// nothing larger than a packet in either direction, and no lifetimes.
+	Reassembly int
+
 	// NoSACK makes a session that knows the base header only.
 	NoSACK bool
+
+	// Memory keeps messages larger than a packet while they arrive. At a server
+	// it outlives the process. nil means the heap.
+	Memory reliability.Memory
+
+	// ReassemblyTimeout is how long such a message may be without a new chunk:
+	// then an unreliable one is dropped, and one that is reliable ends the
+	// session. 0 means 10 s.
+	ReassemblyTimeout time.Duration
 
 	// Pool holds unused packets. Sessions of one owner may share one; nil
 	// gives the session its own.
 	Pool *reliability.Pool
 
 	// Congestion makes the session's congestion controller. nil means
-	// congestion.NewReno.
+	// congestion.NewAdaptive with its defaults.
 	Congestion func() congestion.Controller
 
 	// ReceiveWindow returns how many packets there is room for, at a server
@@ -195,6 +233,10 @@ type Config struct {
 	// Committed, Unreliable and the methods of recovery. It may call Send,
 	// Close, Abort, Stop and Reset, and no other method that changes the session.
 	Message func(s *Session, m Message)
+
+	// Abandoned is called when a reliable message whose lifetime was over is
+	// known not to be handed over at the peer, as Message is.
+	Abandoned func(s *Session, mode Mode, channel uint8, id uint16)
 
 	// Release is called exactly once for each packet given to Committed, from
 	// within Committed or a later call that changes the session: its memory
@@ -210,14 +252,25 @@ func (c *Config) fillDefaults() {
 	setDefault(&c.MinRTO, 30*time.Millisecond)
 	setDefault(&c.MaxRTO, 2*time.Second)
 	setDefault(&c.SendQueue, 256<<10)
+	setDefault(&c.Reassembly, 4<<20)
+	setDefault(&c.LargeQueue, 8<<20)
+	setDefault(&c.ReassemblyTimeout, 10*time.Second)
+	setDefault(&c.HoldNormal, 5*time.Millisecond)
+	setDefault(&c.HoldLow, 20*time.Millisecond)
 	if c.Pool == nil {
 		c.Pool = new(reliability.Pool)
 	}
+	if c.Memory == nil {
+		c.Memory = new(reliability.Heap)
+	}
 	if c.Congestion == nil {
-		c.Congestion = func() congestion.Controller { return congestion.NewReno() }
+		c.Congestion = func() congestion.Controller { return congestion.NewAdaptive(congestion.Params{}) }
 	}
 	if c.Message == nil {
 		c.Message = func(*Session, Message) {}
+	}
+	if c.Abandoned == nil {
+		c.Abandoned = func(*Session, Mode, uint8, uint16) {}
 	}
 	if c.Release == nil {
 		c.Release = func(*Session, Ref) {}
@@ -238,15 +291,28 @@ type Stats struct {
 	MessagesIn           uint64 // handed over
 	Retransmitted        uint64 // packets sent again
 	Lost                 uint64 // packets taken for lost
+	Spurious             uint64 // of these, known to have arrived
+	Probes               uint64 // packets sent again for want of an answer
+	Timeouts             uint64 // probes left unanswered
+	Marks                uint64 // acknowledgements of packets that came marked Congestion Experienced
+	CongestionEvents     uint64 // times the controller gave way
+	Acks                 uint64 // acknowledgements looked at
+	Abandoned            uint64 // messages given up, their lifetime being over
+	AbandonedConfirmed   uint64 // of these, those the peer does without
+	Skipped              uint64 // messages that the peer gave up
 	Duplicates           uint64 // reliable packets that came again; clients only
 	Superseded           uint64 // sequenced messages that came too late
 	Dropped              [DropMax]uint64
 	SRTT, RTTVar, RTO    time.Duration
-	InFlight             int // packets
-	CongestionWindow     int // packets
-	Queued               int // bytes waiting to be sent for the first time
-	HeldMessages         int // waiting for others to be handed over
-	HeldPackets          int // they lie in
+	MinRTT               time.Duration // of about the last ten seconds
+	PacingRate           float64       // packets per second, 0 for no limit
+	InFlight             int           // packets
+	CongestionWindow     int           // packets
+	Queued               int           // bytes waiting to be sent for the first time
+	HeldMessages         int           // waiting for others to be handed over
+	HeldPackets          int           // they lie in
+	HeldLarge            int           // bytes of messages larger than a packet, incomplete or waiting
+	Reassembly           reliability.ReassemblyStats
 }
 
 // Session is one end of a connection. It is not safe for concurrent use.
@@ -254,11 +320,12 @@ type Session struct {
 	// Owner is for the session's owner; the Session leaves it alone.
 	Owner any
 
-	cfg    Config
-	id     uint64
-	key    wire.Key
-	server bool
-	sack   bool
+	cfg     Config
+	id      uint64
+	key     wire.Key
+	server  bool
+	sack    bool
+	control bool // control messages may travel
 
 	state       State
 	reason      wire.Reason
@@ -269,7 +336,7 @@ type Session struct {
 	recovering  bool        // made by NewRecovered
 	collected   bool        // Recover was called
 	now         uint64      // of the latest input
-	deadline    uint64      // of the handshake or of lingering, or the next RST's
+	deadline    uint64      // of the handshake, the longest lingering, or the next RST's
 	lastHeard   uint64
 	lastProbe   uint64
 	lastAdvance uint64 // the peer acknowledged something new
@@ -281,13 +348,16 @@ type Session struct {
 
 	// Sending.
 	snd            reliability.Sender
-	reliable       lane
-	unreliable     lane
+	out            outbox
+	large          outLarge
+	budget         budget
 	peerWindow     int
+	peerReassembly int // bytes of unfinished large messages that the peer holds
 	bodyMax        int
 	unreliableNext uint32
 	sendIDs        [4][reliability.Channels]uint16
 	rttCount       uint32 // of the gate's samples, the last one seen
+	eceCount       uint32 // likewise, of acknowledgements with ECE
 
 	// Receiving.
 	rcv       reliability.ReceiveWindow
@@ -295,6 +365,7 @@ type Session struct {
 	order     reliability.Orderer
 	newest    [reliability.Channels]uint16 // unreliable-sequenced: next id expected
 	inbox     inbox
+	in        inLarge
 	far       []farPacket
 	finSeen   bool
 	finSeq    uint32
@@ -303,14 +374,10 @@ type Session struct {
 	windowDue bool // the peer is to learn the window
 	echo      uint64
 	echoedAt  uint64
+	ece       bool   // packets came marked, and the peer did not say that it heeds that
+	sampled   uint64 // the peer's echo that the newest round trip is from
 
 	stats Stats
-}
-
-// lane is a queue of messages that were not sent yet, packed into packets.
-type lane struct {
-	packets reliability.Queue
-	bytes   int
 }
 
 // newSession returns what clients and servers have in common.
@@ -318,6 +385,7 @@ func newSession(cfg Config, now uint64) *Session {
 	cfg.fillDefaults()
 	s := &Session{cfg: cfg, now: now, lastHeard: now, lastProbe: now, lastAdvance: now, deadline: reliability.Never}
 	s.snd.RTT.Init(uint64(cfg.MinRTO), uint64(cfg.MaxRTO))
+	s.budget.rate = uint64(cfg.Bandwidth)
 	s.setMaxDatagram(cfg.MaxDatagram)
 	return s
 }
@@ -355,66 +423,39 @@ func (s *Session) SndNxt() uint32 { return s.snd.Next() }
 // over whole whenever a packet is released.
 func (s *Session) RcvNxt() uint32 { return s.rcv.Next }
 
-// MaxPayload returns the size of the largest payload that Send takes.
+// MaxPayload returns the size of the largest payload that fits one packet.
 func (s *Session) MaxPayload() int { return s.bodyMax - wire.MessageHeaderSize }
 
-// Queued returns the bytes that wait to be sent for the first time.
-func (s *Session) Queued() int { return s.reliable.bytes + s.unreliable.bytes }
+// MaxMessage returns the size of the largest payload that Send takes.
+func (s *Session) MaxMessage() int {
+	if !s.control {
+		return s.MaxPayload()
+	}
+	return max(s.MaxPayload(), min(s.peerReassembly, reliability.MaxChunks*s.chunkSize(), s.cfg.LargeQueue))
+}
+
+// Queued returns the bytes that wait to be sent for the first time, and those
+// of messages larger than a packet until they are acknowledged.
+func (s *Session) Queued() int { return s.out.bytes[0] + s.out.bytes[1] + s.large.queued }
 
 // Stats returns a copy of the counters.
 func (s *Session) Stats() Stats {
 	st := s.stats
-	st.Lost = s.snd.Lost
+	c := s.snd.Count
+	st.Lost, st.Spurious, st.Probes, st.Timeouts, st.Marks = c.Lost, c.Spurious, c.Probes, c.Timeouts, c.Marks
 	st.SRTT = time.Duration(s.snd.RTT.Smoothed)
 	st.RTTVar = time.Duration(s.snd.RTT.Variance)
 	st.RTO = time.Duration(s.snd.RTT.RTO())
-	st.CongestionWindow = s.snd.CongestionWindow()
+	st.MinRTT = time.Duration(s.snd.RTT.Min)
+	if cc := s.snd.Controller(); cc != nil {
+		st.CongestionWindow, st.PacingRate, st.CongestionEvents = cc.Window(), cc.PacingRate(), cc.Events()
+	}
 	st.InFlight = s.snd.InFlight()
 	st.Queued = s.Queued()
 	st.HeldMessages = s.order.Held()
 	st.HeldPackets = s.inbox.held + len(s.far)
+	st.HeldLarge, st.Reassembly = s.in.Bytes(), s.in.Stats
 	return st
-}
-
-// Send queues a message; the payload is copied. Small messages that wait
-// together leave together. It does not allocate once the session's pool has
-// grown to what the traffic needs.
-func (s *Session) Send(mode Mode, channel, kind uint8, payload []byte) error {
-	switch {
-	case s.state != Open || s.recovering:
-		return ErrNotOpen
-	case channel >= reliability.Channels:
-		return errChannel
-	case kind == 0 || kind >= wire.TypeControl:
-		return errType
-	case len(payload) > s.MaxPayload():
-		return ErrTooLarge
-	}
-	l := &s.unreliable
-	if mode.Reliable() {
-		l = &s.reliable
-	}
-	size := wire.MessageHeaderSize + len(payload)
-	if l.bytes+size > s.cfg.SendQueue {
-		return ErrWouldBlock
-	}
-	p := l.packets.Back()
-	if p == nil || p.Messages == wire.MaxMessages || p.Len()+size > s.bodyMax {
-		p = s.cfg.Pool.Get()
-		l.packets.Push(p)
-	}
-	id := &s.sendIDs[mode][channel]
-	m := wire.Message{Type: kind, Channel: channel, ID: *id, Payload: payload}
-	if mode == Unreliable || mode == ReliableUnordered {
-		m.Channel |= wire.Unordered
-	}
-	wire.AppendMessage(p.Room(), m)
-	p.Extend(size)
-	p.Messages++
-	*id++
-	l.bytes += size
-	s.stats.MessagesOut++
-	return nil
 }
 
 // Close ends the session in order: what is queued is delivered first, then the
@@ -430,12 +471,12 @@ func (s *Session) Close(why wire.Reason) {
 		s.state = Closing
 		s.closeWhy = why
 		s.lastAdvance = s.now
+		s.snd.RTT.Cap(uint64(closingRTO))
 		p := s.cfg.Pool.Get()
 		p.Final = true
 		_ = append(p.Room(), byte(why))
 		p.Extend(wire.ReasonSize)
-		s.reliable.packets.Push(p)
-		s.reliable.bytes += wire.ReasonSize
+		s.out.fin = p
 	}
 }
 
@@ -492,14 +533,10 @@ func (s *Session) end(state State, why wire.Reason) {
 	s.deadline = reliability.Never
 	s.ackDue, s.windowDue, s.probeDue, s.blocked = false, false, false, false
 	s.snd.Close()
-	s.reliable.drain(s.cfg.Pool)
-	s.unreliable.drain(s.cfg.Pool)
+	s.out.drain(s.cfg.Pool)
+	s.large.drain()
 	if state != Draining {
+		s.in.Close()
 		s.releaseAll()
 	}
-}
-
-func (l *lane) drain(pool *reliability.Pool) {
-	l.packets.Drain(pool)
-	l.bytes = 0
 }

@@ -101,7 +101,7 @@ func TestSendRefuses(t *testing.T) {
 		want    error
 	}{
 		{"largest", 0, 1, p.c.MaxPayload(), nil},
-		{"too_large", 0, 1, p.c.MaxPayload() + 1, ErrTooLarge},
+		{"too_large", 0, 1, p.c.MaxMessage() + 1, ErrTooLarge},
 		{"empty", 127, 1, 0, nil},
 		{"channel", 128, 1, 1, errChannel},
 		{"type_zero", 0, 0, 1, errType},
@@ -889,5 +889,48 @@ func BenchmarkRoundTrip(b *testing.B) {
 		_ = p.s.Send(ReliableOrdered, 1, 1, payload)
 		p.exchange()
 		clear(p.bodies)
+	}
+}
+
+// TestMarksAreEchoedAndHeeded: a client echoes Congestion Experienced until the
+// server says that it gave way, and gives way itself to the server's echo.
+func TestMarksAreEchoedAndHeeded(t *testing.T) {
+	p := newPair(t, Config{}, Config{})
+	var buf [wire.MaxDatagram]byte
+	p.send(p.s, Unreliable, 0, "from the server")
+	n := p.s.Fill(buf[:], p.now)
+	if err := p.c.MarkedPacket(buf[:n], true, p.now); err != nil {
+		t.Fatal(err)
+	}
+	flags := func(s *Session) wire.Flags {
+		n := s.Fill(buf[:], p.now)
+		h, _, err := wire.ParseHeader(buf[:n])
+		if err != nil {
+			t.Fatal("nothing to send")
+		}
+		return h.Flags
+	}
+	for range 3 {
+		p.send(p.c, Unreliable, 0, "x")
+		if f := flags(p.c); f&wire.FlagECE == 0 {
+			t.Fatalf("flags %v after a mark", f)
+		}
+	}
+	h := wire.Header{Sequence: p.s.unreliableNext, Ack: p.c.SndNxt(), Flags: wire.FlagACK | wire.FlagCWR | wire.FlagECE, Window: 100}
+	packet := wire.AppendMessage(append(h.AppendTo(nil), 0), wire.Message{Type: 1, Channel: wire.Unordered})
+	wire.Seal(packet)
+	if err := p.c.Packet(packet, p.now); err != nil {
+		t.Fatal(err)
+	}
+	p.send(p.c, ReliableOrdered, 0, "x")
+	if f := flags(p.c); f&(wire.FlagECE|wire.FlagCWR) != wire.FlagCWR {
+		t.Errorf("flags %v after the server gave way and asked for it", f)
+	}
+	p.send(p.c, ReliableOrdered, 0, "x")
+	if f := flags(p.c); f&wire.FlagCWR != 0 {
+		t.Errorf("flags %v on the second packet", f)
+	}
+	if st := p.c.Stats(); st.Marks != 1 {
+		t.Errorf("%d marks counted", st.Marks)
 	}
 }

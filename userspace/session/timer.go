@@ -12,12 +12,14 @@ func (s *Session) NextTimeout() uint64 {
 	case SynSent, HelloSent:
 		return min(s.deadline, s.hs.retryAt)
 	case Open, Closing:
-		at := min(s.idleAt(), s.keepaliveAt(), s.snd.Deadline())
+		at := min(s.idleAt(), s.keepaliveAt(), s.snd.Deadline(), s.releaseAt(), s.reassemblyAt())
 		if s.blocked {
 			at = min(at, s.windowProbeAt())
 		}
 		return at
-	case Draining, Lingering, Closed:
+	case Lingering:
+		return s.lingerUntil()
+	case Draining, Closed:
 	}
 	return s.deadline
 }
@@ -32,7 +34,7 @@ func (s *Session) Tick(now uint64) {
 	case Open, Closing:
 		s.tickOpen()
 	case Lingering:
-		if s.now >= s.deadline {
+		if s.now >= s.lingerUntil() {
 			s.end(Closed, s.reason)
 		}
 	case Draining:
@@ -44,17 +46,22 @@ func (s *Session) Tick(now uint64) {
 	}
 }
 
+func (s *Session) lingerUntil() uint64 {
+	return min(s.lastHeard+uint64(LingerTime), s.deadline)
+}
+
 func (s *Session) tickOpen() {
 	if s.now >= s.idleAt() {
-		if s.state == Closing && s.now < s.lastHeard+uint64(s.cfg.IdleTimeout) {
-			s.Stop(s.closeWhy)
-			return
-		}
-		s.Stop(wire.ReasonIdle)
+		s.Stop(s.idleReason())
 		return
 	}
 	if s.now >= s.snd.Deadline() {
 		s.snd.OnDeadline(s.now)
+	}
+	if s.now >= s.reassemblyAt() {
+		if s.tickReassembly(); s.state > Closing {
+			return
+		}
 	}
 	switch {
 	case s.blocked && s.now >= s.windowProbeAt():
@@ -63,6 +70,38 @@ func (s *Session) tickOpen() {
 	case s.now >= s.keepaliveAt():
 		s.probeDue = true
 	}
+}
+
+// reassemblyAt returns when something is due about large messages that arrive.
+func (s *Session) reassemblyAt() uint64 {
+	at := s.in.Deadline()
+	if len(s.in.waiting) > 0 {
+		at = min(at, s.in.retryAt)
+	}
+	return at
+}
+
+func (s *Session) tickReassembly() {
+	if len(s.in.waiting) > 0 && s.now >= s.in.retryAt {
+		s.retryChunks()
+	}
+	if s.state <= Closing && s.in.OnDeadline(s.now) {
+		s.Abort(wire.ReasonProtocol)
+	}
+}
+
+// idleReason says why a session ends that was without life for too long. One
+// that is closing and heard of its peer, or is owed no more than the answer to
+// its FIN, has reached its end.
+func (s *Session) idleReason() wire.Reason {
+	if s.state == Closing {
+		heard := s.now < s.lastHeard+uint64(s.cfg.IdleTimeout)
+		said := s.out.empty() && s.out.fin == nil && s.snd.Outstanding() == 1
+		if heard || said {
+			return s.closeWhy
+		}
+	}
+	return wire.ReasonIdle
 }
 
 // idleAt returns when the session has been without life for too long; a

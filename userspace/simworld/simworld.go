@@ -85,7 +85,7 @@ func New(cfg Config) *World {
 	must(err)
 	w.RecoverRings()
 	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: cfg.Seed, K1: 1}, {K0: cfg.Seed, K1: 2}}}
-	w.Gate, err = gate.New(gate.Config{Features: gate.FeatureSACK}, w.Regions, keys)
+	w.Gate, err = gate.New(gate.Config{Features: gate.FeatureSACK, ControlBytes: 4 << 20}, w.Regions, keys)
 	must(err)
 	return w
 }
@@ -155,7 +155,7 @@ func (p *Peer) PumpClient() {
 // AtClient takes a packet that arrived at the client's socket.
 func (p *Peer) AtClient(k simnet.Packet) {
 	// A packet that another session's server sent is dropped by the error.
-	_ = p.Client.Packet(k.Data, p.world.Net.Now())
+	_ = p.Client.MarkedPacket(k.Data, k.Marked, p.world.Net.Now())
 	p.PumpClient()
 }
 
@@ -217,6 +217,7 @@ func (p *Peer) Hello(packet []byte) {
 	o := session.Opening{
 		ID: uint64(w.opened), Key: p.Key, ClientISN: h.Sequence - 1, ServerISN: h.Ack - 1,
 		Window: h.Window, Timestamp: h.Timestamp, SACK: opts.SACK, MTU: opts.MTU,
+		Control: opts.HasControl, MaxHeld: opts.Control,
 	}
 	p.Server = session.NewServer(p.server(), o, now)
 	p.Server.Owner = slot

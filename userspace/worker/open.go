@@ -128,6 +128,7 @@ func (w *Worker) open(lane transport.Batch, slot uint32, key wire.Key, h wire.He
 	s.engine = session.NewServer(w.configOf(s), session.Opening{
 		ID: id, Key: key, ClientISN: clientISN, ServerISN: serverISN,
 		Window: h.Window, Timestamp: h.Timestamp, SACK: sack, MTU: opts.MTU,
+		Control: opts.HasControl, MaxHeld: opts.Control,
 	}, w.now)
 	s.replay.Reset(clientISN)
 	w.add(s)

@@ -51,6 +51,7 @@ func (w *Worker) takeOver() error {
 			w.slots.put(slot, 0)
 		}
 	}
+	w.adoptTransfers()
 	for cpu, slots := range held {
 		for _, index := range slots {
 			w.adoptPacket(cpu, index)
@@ -100,6 +101,22 @@ func (w *Worker) plainLane() transport.Batch {
 		return w.opts.Transport
 	}
 	return nil
+}
+
+// adoptTransfers gives the large messages that a former process began to put
+// together to their sessions.
+func (w *Worker) adoptTransfers() {
+	byID := make(map[uint64]*Session)
+	for _, s := range w.bySlot {
+		if s != nil {
+			byID[s.ID()] = s
+		}
+	}
+	for t := range w.transfers.Recover() {
+		if s := byID[t.Session]; s == nil || !s.engine.Adopt(t) {
+			w.transfers.Free(t.Handle)
+		}
+	}
 }
 
 func (w *Worker) adoptPacket(cpu int, index uint32) {

@@ -228,6 +228,7 @@ type Worker struct {
 	salvaged   uint64 // messages of recovered sessions
 	nextID     uint64
 	config     session.Config
+	transfers  *commit.Transfers
 	wheel      *timerwheel.Wheel[*Session]
 	fire       func(*timerwheel.Timer[*Session]) // of Wheel.Advance; made once
 	dirty      func(slot uint32)                 // of TakeDirty; made once
@@ -254,6 +255,10 @@ type Worker struct {
 	metrics  metrics.Set
 	outcomes [gate.OutcomeMax]atomic.Uint64 // of the worker's own gate
 }
+
+// maxReassembly bounds what one session may hold of the memory for large
+// messages, in bytes.
+const maxReassembly = 4 << 20
 
 // newWorker returns a worker for Run.
 func newWorker(opts Options) (*Worker, error) {
@@ -284,6 +289,11 @@ func newWorker(opts Options) (*Worker, error) {
 	}
 	w.config = opts.Session
 	w.config.Pool = new(reliability.Pool)
+	w.transfers = w.regions.Transfers(opts.Index)
+	w.config.Memory = w.transfers
+	if w.config.Reassembly = int(Reassembly(g)); w.config.Reassembly == 0 {
+		w.config.Reassembly = -1
+	}
 	w.config.Message = w.deliver
 	w.config.Release = w.release
 	w.dirty = w.flowChanged
@@ -300,6 +310,13 @@ func newWorker(opts Options) (*Worker, error) {
 	w.mailer, _ = w.handler.(MailHandler)
 	w.pacer, _ = w.handler.(PacedHandler)
 	return w, nil
+}
+
+// Reassembly is how many bytes of unfinished large messages a worker over memory
+// of this shape holds for a session: what its gate grants. 0 where it has no
+// such memory.
+func Reassembly(g commit.Geometry) uint32 {
+	return uint32(min(g.LargestTransfer(), maxReassembly))
 }
 
 // fds are the descriptors that say there is something to do.

@@ -34,10 +34,17 @@ const (
 	simType         = 1
 )
 
-func simControllers() []string { return []string{"reno"} }
+func simControllers() []string { return congestion.Names() }
 
-func simController(string) func() congestion.Controller {
-	return func() congestion.Controller { return congestion.NewReno() }
+// simController makes controllers that do not draw alike.
+func simController(name string) func() congestion.Controller {
+	seed := uint64(0)
+	return func() congestion.Controller {
+		seed++
+		// The name is one of simControllers.
+		c, _ := congestion.New(name, congestion.Params{Seed: seed})
+		return c
+	}
 }
 
 // simSession has patience for paths on which sessions would rather end.

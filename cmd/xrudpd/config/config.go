@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/netip"
 	"reflect"
 	"regexp"
@@ -20,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/congestion"
 )
 
 // Modes say which engine is wanted.
@@ -47,6 +49,7 @@ var (
 
 // Limits of settings.
 const (
+	leastBandwidth = 1000 // bytes per second: less than a packet each second is no session
 	maxTickRate    = 1000
 	minCommitSlots = 64
 
@@ -104,6 +107,17 @@ type Config struct {
 	// MiB, shared out among the workers. Each gets at least one.
 	TransferMemory int `toml:"transfer_memory"`
 
+	// Congestion names the congestion controller of sessions.
+	Congestion string `toml:"congestion"`
+
+	// Bandwidth bounds what the server sends in one session, bytes of UDP
+	// payload per second. 0: no bound.
+	Bandwidth int `toml:"bandwidth"`
+
+	// MinRTO and MaxRTO bound the retransmission timeout.
+	MinRTO Duration `toml:"min_rto"`
+	MaxRTO Duration `toml:"max_rto"`
+
 	TickRate        int      `toml:"tick_rate"` // Hz
 	IdleTimeout     Duration `toml:"idle_timeout"`
 	ShutdownTimeout Duration `toml:"shutdown_timeout"`
@@ -141,6 +155,9 @@ func Default() Config {
 		Mode:            ModeAuto,
 		MaxSessions:     65536,
 		TransferMemory:  16,
+		Congestion:      congestion.Names()[0],
+		MinRTO:          Duration(30 * time.Millisecond),
+		MaxRTO:          Duration(2 * time.Second),
 		TickRate:        60,
 		IdleTimeout:     Duration(10 * time.Second),
 		ShutdownTimeout: Duration(5 * time.Second),
@@ -217,6 +234,10 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.Var((*number)(&c.CommitSlots), "commit-slots", "packets kept per CPU and worker, a power of two; 0: by the number of these")
 	fs.Var((*number)(&c.SessionBudget), "session-budget", "packets of one session kept at a time; 0: half of a commit ring")
 	fs.Var((*number)(&c.TransferMemory), "transfer-memory", "memory for large messages while they arrive, MiB")
+	fs.StringVar(&c.Congestion, "congestion", c.Congestion, strings.Join(congestion.Names(), ", "))
+	fs.Var((*number)(&c.Bandwidth), "bandwidth", "bytes per second sent in one session at most; 0: no bound")
+	fs.Var(&c.MinRTO, "min-rto", "least retransmission timeout")
+	fs.Var(&c.MaxRTO, "max-rto", "longest retransmission timeout")
 	fs.Var((*number)(&c.TickRate), "tick-rate", "application ticks per second")
 	fs.Var(&c.IdleTimeout, "idle-timeout", "silence after which a session ends")
 	fs.Var(&c.ShutdownTimeout, "shutdown-timeout", "longest wait for sessions to close on exit")
@@ -333,6 +354,14 @@ func (c *Config) Validate() error {
 		number("session_budget", c.SessionBudget, minSessionBudget, commit.MaxSlots)
 	}
 	number("transfer_memory", c.TransferMemory, 1, maxTransferMemory)
+	if !slices.Contains(congestion.Names(), c.Congestion) {
+		bad("congestion", c.Congestion, "one of "+strings.Join(congestion.Names(), ", "))
+	}
+	if c.Bandwidth != 0 {
+		number("bandwidth", c.Bandwidth, leastBandwidth, math.MaxInt32)
+	}
+	span("min_rto", c.MinRTO, time.Millisecond)
+	span("max_rto", c.MaxRTO, time.Duration(c.MinRTO))
 	number("tick_rate", c.TickRate, 1, maxTickRate)
 	span("idle_timeout", c.IdleTimeout, time.Second)
 	span("shutdown_timeout", c.ShutdownTimeout, 0)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/xrudp/xrudp/cmd/xrudpd/config"
 	"github.com/xrudp/xrudp/loader"
 	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/congestion"
 	"github.com/xrudp/xrudp/userspace/gate"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/transport"
@@ -141,7 +143,7 @@ func (s *Server) makeWorkers(options []worker.Options, handler func(*worker.Work
 		o.BusyPoll = s.cfg.BusyPoll
 		o.TickRate = s.cfg.TickRate
 		o.SessionBudget = s.cfg.SessionBudget
-		o.Session = session.Config{IdleTimeout: time.Duration(s.cfg.IdleTimeout)}
+		o.Session = s.sessionConfig()
 		o.Logger = s.log
 	}
 	group, err := worker.NewGroup(options)
@@ -152,6 +154,23 @@ func (s *Server) makeWorkers(options []worker.Options, handler func(*worker.Work
 	s.report.CPUs = s.cpus
 	s.report.Geometry = options[0].Regions.Geometry()
 	return nil
+}
+
+// sessionConfig is what the configuration says of sessions.
+func (s *Server) sessionConfig() session.Config {
+	seed := rand.Uint64()
+	return session.Config{
+		IdleTimeout: time.Duration(s.cfg.IdleTimeout),
+		MinRTO:      time.Duration(s.cfg.MinRTO),
+		MaxRTO:      time.Duration(s.cfg.MaxRTO),
+		Bandwidth:   s.cfg.Bandwidth,
+		Congestion: func() congestion.Controller {
+			// Sessions do not probe in step. Validate has seen the name.
+			seed++
+			c, _ := congestion.New(s.cfg.Congestion, congestion.Params{Seed: seed})
+			return c
+		},
+	}
 }
 
 // Report says what was obtained.

@@ -47,7 +47,10 @@ func (s *Server) openUDP() ([]worker.Options, error) {
 	options := make([]worker.Options, workers)
 	for i := range options {
 		s.batches = append(s.batches, sockets[i])
-		g, err := gate.New(gate.Config{Features: gate.FeatureSACK, SessionBudget: s.cfg.SessionBudget}, regions, s.cookies)
+		g, err := gate.New(gate.Config{
+			Features: gate.FeatureSACK, SessionBudget: s.cfg.SessionBudget,
+			ControlBytes: worker.Reassembly(regions.Geometry()),
+		}, regions, s.cookies)
 		if err != nil {
 			return nil, err
 		}

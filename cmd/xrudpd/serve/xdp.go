@@ -72,7 +72,8 @@ func (s *Server) openXDP() ([]worker.Options, error) {
 func (s *Server) attach(g commit.Geometry) (*loader.Report, error) {
 	o := loader.Options{
 		Interface: s.cfg.Interface, Instance: s.cfg.Instance,
-		Geometry: g, Ports: []uint16{s.addr.Port()}, SessionBudget: s.cfg.SessionBudget,
+		Geometry: g, Ports: []uint16{s.addr.Port()},
+		SessionBudget: s.cfg.SessionBudget, ControlBytes: worker.Reassembly(g),
 		Mode: loader.ModeAuto, Require: s.cfg.Mode != config.ModeAuto,
 	}
 	switch {
@@ -87,7 +88,7 @@ func (s *Server) attach(g commit.Geometry) (*loader.Report, error) {
 	var other *commit.MismatchError
 	if errors.As(err, &other) && other.Schema == commit.SchemaVersion {
 		s.report.warn("continuing with the %s of the former process; the configured ones apply after a clean exit", sizes(other.Geometry))
-		o.Geometry = other.Geometry
+		o.Geometry, o.ControlBytes = other.Geometry, worker.Reassembly(other.Geometry)
 		xdp, report, err = loader.Open(o)
 	}
 	if err != nil {

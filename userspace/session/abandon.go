@@ -1,0 +1,64 @@
+package session
+
+import (
+	"github.com/xrudp/xrudp/userspace/reliability"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// abandon gives up the messages of p whose lifetime is over. In a packet that
+// was sent before, and in an ordered channel, SKIP takes their place; others
+// vanish, and the packet may be empty then.
+func (s *Session) abandon(p *reliability.Packet, sent bool) {
+	if s.now < p.Expires() {
+		return
+	}
+	p.Expire(s.now, func(m *wire.Message) bool {
+		if m.Type == wire.TypeFragment {
+			s.chunkExpired(p)
+			m.Type, m.Payload = wire.TypePad, nil
+			return true
+		}
+		s.stats.Abandoned++
+		if !sent && m.Channel&wire.Unordered != 0 {
+			s.confirmed(m)
+			return false
+		}
+		m.Type, m.Payload = wire.TypeSkip, nil
+		return true
+	})
+}
+
+// confirmed tells the owner that the peer does without the message that m is
+// or stands for.
+func (s *Session) confirmed(m *wire.Message) {
+	s.stats.AbandonedConfirmed++
+	s.cfg.Abandoned(s, reliableMode(m.Channel), m.Channel&^wire.Unordered, m.ID)
+}
+
+// skipped takes a SKIP in place of a message. The peer cannot know which of
+// the two arrived until it is told.
+func (s *Session) skipped(m *wire.Message) {
+	s.stats.Skipped++
+	if s.state != Open || s.recovering || s.out.bytes[1]+wire.MessageHeaderSize > s.cfg.SendQueue {
+		return
+	}
+	s.pack(index(true), High, wire.Message{Type: wire.TypeSkipped, Channel: m.Channel, ID: m.ID})
+}
+
+// skipTransfer has a SKIP of packet seq drop what is there of a large message,
+// and reports whether there is still something to skip: the message may have
+// been complete.
+func (s *Session) skipTransfer(seq uint32, m *wire.Message) bool {
+	if m.Channel&wire.Unordered == 0 && s.order.Classify(m.Channel, m.ID) == reliability.Illegal {
+		return false
+	}
+	return s.in.Abandon(m.Channel, m.ID, seq)
+}
+
+// reliableMode returns the mode of a reliable message by its channel byte.
+func reliableMode(channel uint8) Mode {
+	if channel&wire.Unordered != 0 {
+		return ReliableUnordered
+	}
+	return ReliableOrdered
+}

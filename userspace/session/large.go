@@ -1,0 +1,277 @@
+package session
+
+import (
+	"slices"
+
+	"github.com/xrudp/xrudp/userspace/reliability"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+const (
+	// transferReserve is the part of the peer's window that large messages
+	// leave to others.
+	transferReserve = 4
+
+	// leastChunk is the smallest chunk that is worth a packet, in bytes.
+	leastChunk = 256
+
+	// retryChunk is how long chunks without memory wait before they are offered
+	// again, in nanoseconds.
+	retryChunk = uint64(20e6)
+)
+
+// transfer is a message that is larger than a packet: it waits, is cut into
+// packets, or has packets that are not acknowledged. Or it is a small one that
+// waits behind such a message.
+type transfer struct {
+	message Outgoing // its payload a copy, and nil once it is begun
+	size    int
+	id      uint16
+	expires uint64 // 0: never
+
+	begun   bool
+	out     *reliability.Outgoing // while there are chunks to send
+	pending reliability.Pending
+
+	// What was sent in its ordered or sequenced channel after it. It leaves
+	// after the last chunk, since a receiver that has every packet up to an
+	// ordered message must be able to hand it over.
+	behind []*transfer
+}
+
+// cut reports whether all chunks are on their way.
+func (t *transfer) cut() bool { return t.begun && t.out == nil }
+
+// outLarge is what a session has to send in more than one packet.
+type outLarge struct {
+	transfers  []*transfer
+	queued     int       // bytes of all of them, and of what waits behind them
+	unfinished int       // bytes of the reliable ones that are begun
+	numbers    [2]uint32 // of the next transfer, unreliable and reliable
+	pool       reliability.OutgoingPool
+}
+
+// isOrdered reports whether messages of the mode keep their order.
+func isOrdered(m Mode) bool { return m == ReliableOrdered || m == UnreliableSequenced }
+
+// chunkSize is how many bytes of a large message go into a packet, 0 if
+// packets are too small for that.
+func (s *Session) chunkSize() int {
+	fits := reliability.ChunkFor(s.bodyMax)
+	if fits < leastChunk {
+		return 0
+	}
+	return min(fits, reliability.DefaultChunk)
+}
+
+// sendLarge queues a message that does not fit a packet.
+func (s *Session) sendLarge(o *Outgoing) error {
+	switch {
+	case !s.control || len(o.Payload) > s.peerReassembly || len(o.Payload) > reliability.MaxChunks*s.chunkSize():
+		return ErrTooLarge
+	case s.large.queued+len(o.Payload) > s.cfg.LargeQueue:
+		return ErrWouldBlock
+	}
+	s.addTransfer(o, s.inFront(o))
+	return nil
+}
+
+// inFront returns the large message that a message of its channel has to wait
+// behind, nil if there is none.
+func (s *Session) inFront(o *Outgoing) *transfer {
+	for _, t := range s.large.transfers {
+		if !t.cut() && isOrdered(o.Mode) && t.message.Mode == o.Mode && t.message.Channel == o.Channel {
+			return t
+		}
+	}
+	return nil
+}
+
+func (s *Session) addTransfer(o *Outgoing, before *transfer) {
+	t := &transfer{message: *o, size: len(o.Payload)}
+	t.message.Payload = slices.Clone(o.Payload)
+	if o.Lifetime > 0 && o.Mode.Reliable() {
+		t.expires = s.now + uint64(o.Lifetime)
+	}
+	s.large.queued += t.size
+	if before != nil {
+		before.behind = append(before.behind, t)
+	} else {
+		s.large.transfers = append(s.large.transfers, t)
+	}
+}
+
+// nextTransfer returns the large message whose chunk may be sent now: the most
+// urgent, and of those of one priority the one that was sent first. They come
+// one after the other, so that each is complete as early as can be and few
+// wait at the peer.
+func (s *Session) nextTransfer() *transfer {
+	var best *transfer
+	full := false // the peer has no room for another one
+	for _, t := range s.large.transfers {
+		if t.cut() || best != nil && t.message.Priority >= best.message.Priority {
+			continue
+		}
+		full = full || !t.begun && t.message.Mode.Reliable() && s.large.unfinished+t.size > s.peerReassembly
+		if t.begun || !full {
+			best = t
+		}
+	}
+	if best == nil || !s.mayTransfer(best) {
+		return nil
+	}
+	return best
+}
+
+// mayTransfer asks what bounds a chunk. Some of the peer's window stays for
+// small messages.
+func (s *Session) mayTransfer(t *transfer) bool {
+	if s.budget.next(s.now) > s.now {
+		return false
+	}
+	if !t.message.Mode.Reliable() {
+		return s.snd.MayPace(s.now)
+	}
+	window := min(s.peerWindow, reliability.WindowSize)
+	window -= window / transferReserve
+	if !s.snd.MaySendMessages(1, window, reliability.Paced, s.now) {
+		s.noteBlocked()
+		return false
+	}
+	return true
+}
+
+// chunk takes the next chunk of t into a packet. It is nil where there is none
+// because the lifetime of t is over.
+func (s *Session) chunk(t *transfer) (p *reliability.Packet, reliable bool) {
+	reliable = t.message.Mode.Reliable()
+	if t.expires != 0 && s.now >= t.expires {
+		s.abandonTransfer(t)
+		return nil, reliable
+	}
+	if !t.begun {
+		s.begin(t)
+	}
+	p = s.cfg.Pool.Get()
+	size := t.out.NextSize()
+	t.out.Next(p.Room())
+	p.Extend(size)
+	p.Messages = 1
+	if reliable {
+		if t.expires != 0 {
+			p.SetExpiry(t.expires)
+		}
+		p.Pending = &t.pending
+		t.pending.Packets++
+	} else {
+		s.snd.Paced(s.now)
+	}
+	if t.out.Remaining() == 0 {
+		s.endCut(t)
+	}
+	return p, reliable
+}
+
+func (s *Session) begin(t *transfer) {
+	o := &t.message
+	kind := index(o.Mode.Reliable())
+	t.id = s.nextID(o)
+	t.begun = true
+	channel := o.Channel
+	if !isOrdered(o.Mode) {
+		channel |= wire.Unordered
+	}
+	t.out = s.large.pool.New(s.large.numbers[kind], channel, t.id, o.Type, o.Payload, s.chunkSize())
+	s.large.numbers[kind]++
+	o.Payload = nil
+	if o.Mode.Reliable() {
+		s.large.unfinished += t.size
+	}
+}
+
+// endCut follows the last chunk of t, or its end before that: what waited
+// behind it may leave.
+func (s *Session) endCut(t *transfer) {
+	if t.out != nil {
+		s.large.pool.Put(t.out)
+		t.out = nil
+	}
+	for i, b := range t.behind {
+		if b.size > s.MaxPayload() {
+			b.behind = append(b.behind, t.behind[i+1:]...)
+			s.large.transfers = append(s.large.transfers, b)
+			break
+		}
+		s.large.queued -= b.size
+		o := b.message
+		if b.expires != 0 {
+			o.Lifetime = max(1, s.until(b.expires))
+		}
+		s.enqueue(&o, s.nextID(&o))
+	}
+	t.behind = nil
+	s.sweepTransfers()
+}
+
+// sweepTransfers forgets the large messages that nothing is left to do about.
+func (s *Session) sweepTransfers() {
+	s.large.transfers = slices.DeleteFunc(s.large.transfers, func(t *transfer) bool {
+		if !t.cut() || t.pending.Packets > 0 {
+			return false
+		}
+		s.large.queued -= t.size
+		if t.message.Mode.Reliable() {
+			s.large.unfinished -= t.size
+		}
+		return true
+	})
+}
+
+// abandonTransfer gives up a large message whose lifetime is over. What the
+// peer has of it, it forgets by the SKIP.
+func (s *Session) abandonTransfer(t *transfer) {
+	s.stats.Abandoned++
+	o := &t.message
+	skip := wire.Message{Type: wire.TypeSkip, Channel: o.Channel, ID: t.id}
+	if !t.begun {
+		t.begun = true
+		t.id = s.nextID(o)
+		skip.ID = t.id
+		s.large.unfinished += t.size
+		o.Payload = nil
+	}
+	if o.Mode == ReliableUnordered {
+		skip.Channel |= wire.Unordered
+	}
+	t.expires = 0
+	// In a packet of its channel's, since others may follow.
+	priority := s.out.choose(o.Mode, o.Channel, o.Priority)
+	s.pack(1, priority, skip)
+	if isOrdered(o.Mode) {
+		s.out.place[1][o.Channel] = place{priority: priority, number: s.out.lanes[1][priority].pushed}
+	}
+	s.endCut(t)
+}
+
+// chunkExpired is told that a chunk in a packet that is to be sent again does
+// not matter any more.
+func (s *Session) chunkExpired(p *reliability.Packet) {
+	for _, t := range s.large.transfers {
+		if &t.pending == p.Pending && t.expires != 0 {
+			s.abandonTransfer(t)
+			return
+		}
+	}
+}
+
+// drain forgets every large message.
+func (l *outLarge) drain() {
+	for _, t := range l.transfers {
+		if t.out != nil {
+			l.pool.Put(t.out)
+		}
+	}
+	clear(l.transfers)
+	l.transfers = l.transfers[:0]
+	l.queued, l.unfinished = 0, 0
+}

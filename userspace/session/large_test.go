@@ -1,0 +1,240 @@
+package session
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/xrudp/xrudp/userspace/reliability"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// blob returns a payload that shows where it is damaged.
+func blob(size int, seed uint64) []byte {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	return b
+}
+
+func TestLargeMessages(t *testing.T) {
+	for _, mode := range []Mode{Unreliable, UnreliableSequenced, ReliableOrdered, ReliableUnordered} {
+		for _, size := range []int{0, 1, reliability.DefaultChunk * 2, reliability.DefaultChunk*2 + 1, 100_000} {
+			t.Run(fmt.Sprintf("%v_%d", strings.ReplaceAll(mode.String(), "-", "_"), size), func(t *testing.T) {
+				p := newPair(t, Config{}, Config{})
+				if size < 2 {
+					size += p.c.MaxPayload()
+				}
+				want := blob(size, 3)
+				for _, from := range []*Session{p.c, p.s} {
+					if err := from.Send(mode, 7, 9, want); err != nil {
+						t.Fatal(err)
+					}
+				}
+				p.after(3000 * ms)
+				for _, got := range [][]Message{p.fromClient, p.fromServer} {
+					if len(got) != 1 || got[0].Mode != mode || got[0].Channel != 7 || got[0].Type != 9 ||
+						got[0].ID != 0 || !bytes.Equal(got[0].Payload, want) {
+						t.Fatalf("%d messages", len(got))
+					}
+				}
+				if p.c.Queued() != 0 || p.s.Queued() != 0 || len(p.bodies) != 0 || p.s.Stats().HeldLarge != 0 {
+					t.Errorf("left: %d, %d queued, %d packets held", p.c.Queued(), p.s.Queued(), len(p.bodies))
+				}
+			})
+		}
+	}
+}
+
+// TestLargeMessagesKeepTheOrder of their channel, with what is before and
+// behind them, and hold back no other channel.
+func TestLargeMessagesKeepTheOrder(t *testing.T) {
+	for _, mode := range []Mode{ReliableOrdered, UnreliableSequenced} {
+		p := newPair(t, Config{}, Config{})
+		sizes := []int{10, 50_000, 20, 30, 3000, 2000, 40, 70_000}
+		for i, size := range sizes {
+			p.queue(Outgoing{Mode: mode, Channel: 2, Priority: Priority(i % 4), Payload: blob(size, uint64(i))})
+		}
+		p.queue(Outgoing{Mode: mode, Channel: 3, Priority: High, Payload: []byte("other")})
+		p.exchange()
+		if !bytes.Contains([]byte(texts(p.fromClient)), []byte("other")) {
+			t.Errorf("%v: another channel waits", mode)
+		}
+		p.after(3000 * ms)
+		n := 0
+		for _, m := range p.fromClient {
+			if m.Channel != 2 {
+				continue
+			}
+			if int(m.ID) != n || !bytes.Equal(m.Payload, blob(sizes[n], uint64(n))) {
+				t.Fatalf("%v: message %d of %d bytes in place %d", mode, m.ID, len(m.Payload), n)
+			}
+			n++
+		}
+		if n != len(sizes) {
+			t.Errorf("%v: %d of %d arrived", mode, n, len(sizes))
+		}
+		if p.s.State() != Open || p.c.Queued() != 0 {
+			t.Errorf("%v: server %v (%v), %d bytes queued", mode, p.s.State(), p.s.Reason(), p.c.Queued())
+		}
+	}
+}
+
+func TestLargeMessagesAreRefused(t *testing.T) {
+	old := newPair(t, Config{Reassembly: -1}, Config{})
+	if err := old.c.Send(ReliableOrdered, 0, 1, make([]byte, old.c.MaxPayload()+1)); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("towards a peer that knows none: %v", err)
+	}
+	p := newPair(t, Config{LargeQueue: 100_000}, Config{})
+	for _, size := range []int{60_000, 40_000} {
+		if err := p.c.Send(ReliableOrdered, 0, 1, make([]byte, size)); err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+	if err := p.c.Send(ReliableOrdered, 1, 1, make([]byte, 2000)); !errors.Is(err, ErrWouldBlock) {
+		t.Errorf("queue full: %v", err)
+	}
+	if err := p.c.Send(ReliableOrdered, 1, 1, make([]byte, 100)); err != nil {
+		t.Errorf("a small message waits for none: %v", err)
+	}
+	if err := p.c.Send(ReliableOrdered, 0, 1, make([]byte, 100)); !errors.Is(err, ErrWouldBlock) {
+		t.Errorf("behind a large one of its channel: %v", err)
+	}
+	p.after(3000 * ms)
+	if err := p.c.Send(ReliableOrdered, 0, 1, make([]byte, 90_000)); err != nil {
+		t.Errorf("once it is empty: %v", err)
+	}
+}
+
+// noMemory refuses the first so many messages.
+type noMemory struct {
+	reliability.Heap
+	refuse int
+}
+
+func (m *noMemory) Open(session uint64, reliable bool, channel uint8, id uint16, f wire.Fragment) (uint32, bool) {
+	if m.refuse > 0 {
+		m.refuse--
+		return 0, false
+	}
+	return m.Heap.Open(session, reliable, channel, id, f)
+}
+
+// TestLargeMessagesWaitForMemory in their packets, and nothing that was
+// acknowledged is lost whatever becomes of the session.
+func TestLargeMessagesWaitForMemory(t *testing.T) {
+	tests := []struct {
+		name string
+		do   func(p *pair)
+	}{
+		{"until_there_is_some", func(p *pair) { p.after(2000 * ms) }},
+		{"closed_by_the_client", func(p *pair) { p.c.Close(wire.ReasonClosed); p.after(2000 * ms) }},
+		{"reset_by_the_client", func(p *pair) { p.c.Abort(wire.ReasonClosed); p.after(50 * ms) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			memory := &noMemory{refuse: 40}
+			p := newPair(t, Config{}, Config{Memory: memory})
+			want := blob(20_000, 8)
+			p.queue(Outgoing{Mode: ReliableOrdered, Channel: 1, Priority: High, Payload: want})
+			p.queue(Outgoing{Mode: ReliableOrdered, Channel: 1, Priority: High, Payload: []byte("behind")})
+			p.exchange()
+			if len(p.bodies) < 20 || len(p.fromClient) != 0 {
+				t.Fatalf("%d packets held, %d messages", len(p.bodies), len(p.fromClient))
+			}
+			tt.do(p)
+			if len(p.fromClient) != 2 || !bytes.Equal(p.fromClient[0].Payload, want) || string(p.fromClient[1].Payload) != "behind" {
+				t.Fatalf("%d messages; server %v (%v)", len(p.fromClient), p.s.State(), p.s.Reason())
+			}
+			if len(p.bodies) != 0 {
+				t.Errorf("%d packets held in the end", len(p.bodies))
+			}
+		})
+	}
+}
+
+// TestStalledTransferEndsTheSession: a reliable message whose chunks cease to
+// come can never be handed over.
+func TestStalledTransferEndsTheSession(t *testing.T) {
+	p := newPair(t, Config{}, Config{ReassemblyTimeout: time.Second})
+	n := &narrow{window: 5}
+	p.c.snd.Init(p.c.SndNxt(), n, p.c.cfg.Pool)
+	p.queue(Outgoing{Mode: ReliableOrdered, Priority: High, Payload: blob(500_000, 1)})
+	for range 5 {
+		p.up(p.buf[:p.c.Fill(p.buf[:], p.now)])
+	}
+	n.window = 0
+	p.after(500 * ms)
+	if p.s.State() != Open {
+		t.Fatalf("server %v after half the time", p.s.State())
+	}
+	p.after(600 * ms)
+	if p.s.State() != Closed || p.s.Reason() != wire.ReasonProtocol {
+		t.Errorf("server %v (%v)", p.s.State(), p.s.Reason())
+	}
+}
+
+// TestLargeLifetimes: a large message that is given up on its way leaves
+// nothing behind, and the channel goes on.
+func TestLargeLifetimes(t *testing.T) {
+	for _, mode := range []Mode{ReliableOrdered, ReliableUnordered} {
+		for _, begun := range []bool{false, true} {
+			n := &narrow{window: 0}
+			cfg := n.config()
+			abandoned := 0
+			cfg.Abandoned = func(*Session, Mode, uint8, uint16) { abandoned++ }
+			p := newPair(t, cfg, Config{})
+			p.queue(Outgoing{Mode: mode, Channel: 4, Priority: High, Lifetime: 300 * time.Millisecond, Payload: blob(100_000, 1)})
+			p.queue(Outgoing{Mode: mode, Channel: 4, Priority: High, Payload: []byte("behind")})
+			if begun {
+				p.lose[p.c.SndNxt()+1] = true
+				n.window = 10
+				p.room = 1024
+				var buf [wire.MaxDatagram]byte
+				for range 10 {
+					k := p.c.Fill(buf[:], p.now)
+					p.up(buf[:k])
+				}
+				n.window = 0
+			}
+			p.after(400 * ms)
+			n.window = 64
+			p.after(3000 * ms)
+			if got := texts(p.fromClient); got != "behind " {
+				t.Fatalf("%v, begun %v: got %d messages", mode, begun, len(p.fromClient))
+			}
+			c, s := p.c.Stats(), p.s.Stats()
+			if c.Abandoned != 1 || abandoned != 1 || s.Skipped != 1 || s.HeldLarge != 0 || c.Queued != 0 || p.s.State() != Open {
+				t.Errorf("%v, begun %v: %d abandoned, %d confirmed, %d skipped, %d bytes held, %d queued, server %v",
+					mode, begun, c.Abandoned, abandoned, s.Skipped, s.HeldLarge, c.Queued, p.s.State())
+			}
+		}
+	}
+}
+
+// TestLargeMessagesLeaveRoomForSmallOnes: while a large message fills window
+// and pacer, a small one leaves with the next packet.
+func TestLargeMessagesLeaveRoomForSmallOnes(t *testing.T) {
+	n := &narrow{window: 8}
+	p := newPair(t, n.config(), Config{})
+	p.queue(Outgoing{Mode: ReliableOrdered, Channel: 1, Priority: Critical, Payload: blob(1_000_000, 1)})
+	p.after(5 * ms)
+	p.room = 12 // of which large messages take no more than nine
+	p.loseDown = true
+	p.after(ms)
+	p.loseDown = false
+	for i := range 50 {
+		text := fmt.Sprint(i)
+		p.queue(Outgoing{Mode: ReliableUnordered, Priority: Low, Payload: []byte(text)})
+		p.after(21 * ms)
+		if got := p.fromClient; len(got) == 0 || string(got[len(got)-1].Payload) != text {
+			t.Fatalf("message %d waits behind the large one", i)
+		}
+	}
+}
