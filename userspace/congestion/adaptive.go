@@ -355,6 +355,7 @@ func (c *Adaptive) answer(next uint32, factor float64) {
 	c.window = c.p.clamp(int(float64(c.window) * factor))
 	c.threshold = c.window
 	c.settle()
+	c.cuts, c.ageing = 0, false
 	c.recovering, c.restarting, c.wary, c.recovery = true, false, false, next
 }
 

@@ -157,6 +157,45 @@ func TestMarksOfOneFlight(t *testing.T) {
 	})
 }
 
+// TestSequenceWraps has a congestion event right before or after the sequence
+// wraps, and an acknowledgement from beyond that.
+func TestSequenceWraps(t *testing.T) {
+	tests := []struct {
+		name   string
+		next   uint32 // at the event
+		newest uint32
+		events uint64 // after another mark
+	}{
+		{"newer", math.MaxUint32 - 10, 5, 2},
+		{"older", 5, math.MaxUint32 - 10, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			each(t, func(t *testing.T, name string) {
+				d := drive(t, name, Params{})
+				d.round(true)
+				d.a.OnMark(d.now, tt.next)
+				if int32(tt.newest-tt.next) < 0 {
+					d.loss = Loss{Now: d.now, Packets: 60, Newest: tt.newest, Next: tt.next}
+					d.a.OnLoss(&d.loss) // of the flight that was marked
+				}
+				for range 2 {
+					d.now += d.rtt
+					prior := d.delivered
+					d.delivered += 10
+					d.ack = Ack{Now: d.now, Packets: 10, Newest: tt.newest, Limited: true, RTT: d.rtt, SmoothedRTT: d.rtt,
+						MinRTT: d.rtt, Delivered: d.delivered, PriorDelivered: prior}
+					d.a.OnAck(&d.ack)
+				}
+				d.a.OnMark(d.now, tt.next+30)
+				if got := d.a.Events(); got != tt.events {
+					t.Errorf("%d events, want %d", got, tt.events)
+				}
+			})
+		})
+	}
+}
+
 func TestTimeoutAndUndo(t *testing.T) {
 	each(t, func(t *testing.T, name string) {
 		d := drive(t, name, Params{})
@@ -198,6 +237,18 @@ func TestAlgorithmDoesNotAllocate(t *testing.T) {
 			t.Errorf("%v allocations per round", n)
 		}
 	})
+}
+
+func BenchmarkAlgorithm(b *testing.B) {
+	for _, name := range Names() {
+		b.Run(name, func(b *testing.B) {
+			d := drive(b, name, Params{MaxWindow: 100})
+			b.ReportAllocs()
+			for n := 0; n < b.N; n += d.a.Window() {
+				d.round(true) // one operation per acknowledged packet
+			}
+		})
+	}
 }
 
 // FuzzAlgorithm makes any calls, honest or not, and checks what always holds.
