@@ -96,6 +96,7 @@ type SimResult struct {
 
 	Rows      []SimRow      `json:"rows"`
 	Fairness  []SimFairness `json:"fairness"`
+	Marks     []SimMarks    `json:"marks"`
 	Outages   []SimOutage   `json:"outages"`
 	Transfers []SimTransfer `json:"transfers"`
 	Floors    []SimFloor    `json:"rto_floors"`
@@ -143,6 +144,18 @@ type SimFairness struct {
 	Jain         float64   `json:"jain"`
 	GoodputShare float64   `json:"goodput_share"` // of all together
 	Shares       []float64 `json:"shares"`
+}
+
+// SimMarks says what it is worth to be told of a queue instead of losing
+// packets to it.
+type SimMarks struct {
+	Controller   string  `json:"controller"`
+	RTT          float64 `json:"rtt_ms"`
+	Marking      bool    `json:"marking"` // beyond a quarter of the queue
+	GoodputShare float64 `json:"goodput_share"`
+	DroppedShare float64 `json:"dropped_share"` // of packets, by the full queue
+	MarkedShare  float64 `json:"marked_share"`
+	SimQueue
 }
 
 // SimOutage says how long after an outage a flow has its goodput back.
@@ -224,6 +237,14 @@ func (r *SimResult) jobs(o *SimOptions) (jobs []func()) {
 	}
 	for i := range r.Fairness {
 		jobs = append(jobs, func() { r.Fairness[i].run(o, &r.plan) })
+	}
+	for _, name := range o.Controllers {
+		for _, marking := range []bool{false, true} {
+			r.Marks = append(r.Marks, SimMarks{Controller: name, RTT: inMS(simRTT), Marking: marking})
+		}
+	}
+	for i := range r.Marks {
+		jobs = append(jobs, func() { r.Marks[i].run(o, &r.plan) })
 	}
 	for _, name := range o.Controllers {
 		for _, d := range r.plan.outages {

@@ -72,6 +72,20 @@ func TestSimMeasures(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
+	marked := false
+	for i := 0; i < len(r.Marks); i += 2 {
+		drops, marks := r.Marks[i], r.Marks[i+1]
+		if drops.Marking || drops.MarkedShare != 0 || drops.GoodputShare < 0.5 {
+			t.Errorf("%+v", drops)
+		}
+		if !marks.Marking || marks.DroppedShare > drops.DroppedShare || marks.QueueMean > 1.1*drops.QueueMean || marks.GoodputShare < 0.5 {
+			t.Errorf("marks %+v, drops %+v", marks, drops)
+		}
+		marked = marked || marks.MarkedShare > 0
+	}
+	if !marked {
+		t.Error("nothing was ever marked")
+	}
 	for _, o := range r.Outages {
 		if o.Recovery < inMS(simWindow) || o.RecoveryWorst < o.Recovery {
 			t.Errorf("%+v", o)
@@ -185,7 +199,7 @@ func TestSimReport(t *testing.T) {
 			t.Errorf("%d columns instead of %d: %s", n-1, columns-1, line)
 		}
 	}
-	if tables != 5+2*len(simControllers()) {
+	if tables != 6+2*len(simControllers()) {
 		t.Errorf("%d tables", tables)
 	}
 }

@@ -72,16 +72,15 @@ type simFlow struct {
 	bytes         uint64          // of bulk payload that was handed over
 	took          []time.Duration // by small messages sent from since until before
 	since, before uint64
-	mode          session.Mode // of bulk data
-	left          int          // bulk payload still to be queued, -1 for no end
-	bulk          []byte
+	mode          session.Mode     // of bulk data
+	urgency       session.Priority // of small messages
 	small         [simSmall]byte
 }
 
 // newCell returns a cell without flows. The queue holds what is on its way in
 // one round trip, and never less than 20 packets.
 func newCell(o *SimOptions, controller string, rtt time.Duration, loss float64) *simCell {
-	const slots = 8192 // more than all windows together
+	const slots = 4096 // as xrudpd takes
 	c := &simCell{
 		World:    simworld.New(simworld.Config{Seed: o.Seed, Slots: slots}),
 		link:     simnet.Link{Delay: rtt / 2, Loss: loss},
@@ -104,7 +103,7 @@ func (c *simCell) bottleneck() *simnet.Bottleneck {
 
 // add lets another flow begin.
 func (c *simCell) add() *simFlow {
-	f := &simFlow{Peer: c.Add(c.link, c.link), cell: c, mode: session.ReliableOrdered, before: simnet.Never}
+	f := &simFlow{Peer: c.Add(c.link, c.link), cell: c, mode: session.ReliableOrdered, urgency: session.High, before: simnet.Never}
 	f.Up.Bottleneck, f.Down.Bottleneck = c.up, c.down
 	f.ClientConfig, f.ServerConfig = c.session, c.session
 	f.OnClient, f.OnServer = f.receive, f.receive
@@ -159,34 +158,16 @@ const simRefill = 5 * time.Millisecond
 
 // pour keeps the sending queue filled with bulk data for ever.
 func (f *simFlow) pour() {
-	f.left = -1
+	end := f.sender()
+	bulk := make([]byte, end.MaxPayload())
 	var refill func()
 	refill = func() {
-		f.fill()
+		for end.Send(f.mode, simBulkChannel, simType, bulk) == nil {
+		}
+		f.queued(end)
 		f.cell.Net.At(f.cell.Net.Now()+uint64(simRefill), refill)
 	}
 	refill()
-}
-
-// fill queues what there is room for.
-func (f *simFlow) fill() {
-	end := f.sender()
-	if f.bulk == nil {
-		f.bulk = make([]byte, end.MaxPayload())
-	}
-	for f.left != 0 {
-		size := len(f.bulk)
-		if f.left > 0 {
-			size = min(size, f.left)
-		}
-		if end.Send(f.mode, simBulkChannel, simType, f.bulk[:size]) != nil {
-			break
-		}
-		if f.left > 0 {
-			f.left -= size
-		}
-	}
-	f.queued(end)
 }
 
 // chat has an end send small messages for ever, on average one each
@@ -199,7 +180,10 @@ func (f *simFlow) chat(end *session.Session) {
 	var say func()
 	say = func() {
 		binary.BigEndian.PutUint64(f.small[:], due)
-		switch err := end.Send(session.ReliableOrdered, simSmallChannel, simType, f.small[:]); {
+		m := session.Outgoing{
+			Mode: session.ReliableOrdered, Channel: simSmallChannel, Type: simType, Priority: f.urgency, Payload: f.small[:],
+		}
+		switch err := end.SendMessage(m); {
 		case err == nil:
 			due += uint64(simSmallGap)/2 + n.Rand().Uint64N(uint64(simSmallGap))
 			f.queued(end)
@@ -296,6 +280,50 @@ func (r *SimFairness) run(o *SimOptions, plan *simPlan) {
 	r.GoodputShare = round(sum, 4)
 }
 
+// run measures four flows, whose sum a marking queue keeps from filling it.
+func (r *SimMarks) run(o *SimOptions, plan *simPlan) {
+	c := newCell(o, r.Controller, fromMS(r.RTT), 0)
+	if r.Marking {
+		for _, b := range []*simnet.Bottleneck{c.up, c.down} {
+			rate := b.Rate()
+			rate.Mark.Bytes = rate.Queue.Bytes / 4
+			b.SetRate(rate)
+		}
+	}
+	const flows = 4
+	for range flows {
+		f := c.add()
+		f.Up.ECN, f.Down.ECN = true, true
+		f.open().pour()
+	}
+	c.run(2 * plan.warmUp)
+	before := c.sums()
+	queue := c.watchQueue()
+	c.run(plan.share)
+	after := c.sums()
+	r.GoodputShare = round(goodput(after.bytes-before.bytes, plan.share), 4)
+	r.DroppedShare = round(ratio(after.dropped-before.dropped, after.sent-before.sent), 4)
+	r.MarkedShare = round(ratio(after.marked-before.marked, after.sent-before.sent), 4)
+	r.SimQueue = queue()
+}
+
+// sums are what became of bulk data of all flows.
+type sums struct{ bytes, sent, dropped, marked uint64 }
+
+func (c *simCell) sums() (s sums) {
+	for _, f := range c.flows {
+		pipe := f.Up
+		if c.toClient {
+			pipe = f.Down
+		}
+		s.bytes += f.bytes
+		s.sent += pipe.Sent
+		s.dropped += pipe.Dropped
+		s.marked += pipe.Marked
+	}
+	return s
+}
+
 // Goodput after an outage is looked at in windows of simWindow, one each
 // simStep.
 const (
@@ -355,6 +383,7 @@ func (r *SimTransfer) run(o *SimOptions, plan *simPlan) {
 	cell := func() (*simCell, *simFlow) {
 		c := newCell(o, r.Controller, fromMS(r.RTT), r.Loss)
 		f := c.add().open()
+		f.urgency = session.Critical
 		f.chat(f.sender())
 		c.run(time.Second)
 		f.since = c.Net.Now()
@@ -366,11 +395,16 @@ func (r *SimTransfer) run(o *SimOptions, plan *simPlan) {
 
 	c, f = cell()
 	var durations []time.Duration
+	large := session.Outgoing{
+		Mode: session.ReliableOrdered, Channel: simBulkChannel, Type: simType, Priority: session.Low, Payload: make([]byte, simTransfer),
+	}
 	for range plan.transfers {
 		began, done := c.Net.Now(), f.bytes+simTransfer
 		f.since, f.before = began, simnet.Never
-		for f.left = simTransfer; f.bytes < done; c.run(simRefill) {
-			f.fill()
+		if err := f.sender().SendMessage(large); err != nil {
+			panic(fmt.Sprintf("bench: large message: %v", err))
+		}
+		for f.queued(f.sender()); f.bytes < done; c.run(time.Millisecond) {
 		}
 		ended := c.Net.Now()
 		durations = append(durations, time.Duration(ended-began))

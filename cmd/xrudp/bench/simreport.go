@@ -87,10 +87,12 @@ func (r *SimResult) sections() []section {
 		{"fairness", "Fairness", "Flows of bulk data that share the link: Jain's index, and the goodput of all together\n" +
 			"in percent of the link's rate.", r.fairness},
 		{"queue", "Queue at the bottleneck", "Without loss on the path.", r.queues},
+		{"marks", "Marks instead of drops", "Four flows of bulk data; the bottleneck marks packets (ECN) once its queue is a quarter full,\n" +
+			"or drops them once it is full. In percent.", r.marks},
 		{"outage", "Recovery from an outage", "Nothing passes for a while. From its end until the first quarter of a second with 90% of the\n" +
 			"goodput before: at least 250 ms.", r.outages},
-		{"transfer", "A transfer beside small messages", fmt.Sprintf("%d bytes are sent as fast as the session takes them. Latency in ms of reliable ordered messages\n"+
-			"of 64 bytes, 20 per second, on another channel.", simTransfer), r.transfers},
+		{"transfer", "A transfer beside small messages", fmt.Sprintf("One message of %d bytes and low priority. Latency in ms of critical messages of 64 bytes beside it,\n"+
+			"reliable and ordered, 20 per second, on another channel.", simTransfer), r.transfers},
 		{"floor", "Floor of the retransmission timeout", "Latency in ms of small messages, and packets that arrived again needlessly, in percent.\n" +
 			"The delay varies with a standard deviation of a tenth of itself.", r.floors},
 	}
@@ -185,6 +187,22 @@ func (r *SimResult) queues(w io.Writer) {
 		if row := &r.Rows[i]; row.Loss == 0 {
 			rows = append(rows, append([]string{row.Controller, fmt.Sprintf("%g ms", row.RTT)}, row.cells()...))
 		}
+	}
+	table(w, rows...)
+}
+
+func (r *SimResult) marks(w io.Writer) {
+	rows := [][]string{{"controller", "queue", "goodput", "dropped", "marked", "mean, ms", "p99, ms", "mean, packets", "p99, packets"}}
+	for i := range r.Marks {
+		m := &r.Marks[i]
+		kind := "drops"
+		if m.Marking {
+			kind = "marks"
+		}
+		rows = append(rows, append([]string{
+			m.Controller, kind, fmt.Sprintf("%.1f", 100*m.GoodputShare),
+			fmt.Sprintf("%.2f", 100*m.DroppedShare), fmt.Sprintf("%.2f", 100*m.MarkedShare),
+		}, m.cells()...))
 	}
 	table(w, rows...)
 }
