@@ -36,12 +36,15 @@ struct packet {
 	__u32 delay;
 	__u64 echo; /* 0 where there is none */
 	__u32 sack_words;
-	__u32 pad;
+	__u8 compact;	 /* the profile */
+	__u8 frag;	 /* compact: says that there is a fragment */
+	__u8 block_says; /* compact: what its block begins with */
+	__u8 pad;
 	__u64 sack[ACKB_WORDS_MAX];
 };
 
 /* The cookie for in, made with secret number which. */
-__noinline __u64 cookie_for(struct cookie_input *in, __u32 which)
+__noinline __u64 cookie_for(struct cookie_input *in, __u32 which, __u32 compact)
 {
 	struct cookie_key *k;
 
@@ -49,15 +52,16 @@ __noinline __u64 cookie_for(struct cookie_input *in, __u32 which)
 	k = bpf_map_lookup_elem(&cookie_keys, &which);
 	if (!in || !k)
 		return 0;
-	return cookie_make(k, which, in);
+	return cookie_make(k, which, compact, in);
 }
 
-static __always_inline bool is_served(const struct config *cfg, __be16 port)
+/* Returns the PROFILE_* of a port, 0 if it is not served. */
+static __always_inline __u32 port_profile(const struct config *cfg, __be16 port)
 {
 	for (int i = 0; i < MAX_PORTS; i++)
 		if (port && cfg->ports[i].port == port)
-			return true;
-	return false;
+			return cfg->ports[i].profile;
+	return 0;
 }
 
 static __always_inline bool flags_legal(__u32 flags)
@@ -78,6 +82,87 @@ static __always_inline bool flags_legal(__u32 flags)
 	return false;
 }
 
+static __always_inline bool compact_flags_legal(const struct packet *p,
+						__u8 priority)
+{
+	if (priority & ~(COMPACT_PRIORITY | COMPACT_CWR))
+		return false;
+	if (p->flags & (FLAG_SYN | FLAG_RST))
+		return (p->flags == FLAG_SYN ||
+			p->flags == (FLAG_ACK | FLAG_RST)) &&
+		       !priority && !p->frag;
+	if ((p->flags & FLAG_ECE) && !(p->flags & FLAG_ACK))
+		return false;
+	if (p->flags & FLAG_FIN)
+		return (p->flags & FLAG_PSH) && !(p->flags & FLAG_URG) &&
+		       !p->frag;
+	return true;
+}
+
+static __always_inline bool udp_intact(struct xdp_md *ctx,
+				       const struct frame *fr)
+{
+	__u32 len = sizeof(struct udphdr) + fr->payload_len;
+	__u64 sum = bpf_htons(IPPROTO_UDP) + bpf_htons(len);
+
+	sum += (__u64)fr->key.client_addr[3] + fr->key.server_addr[3];
+	if (fr->ip6)
+		for (int i = 0; i < 3; i++)
+			sum += (__u64)fr->key.client_addr[i] +
+			       fr->key.server_addr[i];
+	return udp_checksum_valid(ctx, fr->udp, len, sum);
+}
+
+/*
+ * The header of the compact profile, in the words of the standard one. Numbers
+ * stay short until there is a session that they can be told from.
+ */
+static __always_inline enum gate_outcome read_compact_header(struct xdp_md *ctx,
+							     struct packet *p)
+{
+	__u32 at = p->frame.payload;
+	__u8 *h, raw, priority;
+
+	h = frame_bytes(ctx, at, COMPACT_HDR_LEN);
+	if (!h)
+		return OUTCOME_drop_udp_length;
+	raw = h[COMPACT_OFF_FLAGS];
+	priority = h[COMPACT_OFF_PRIORITY];
+	p->seq = get16(h + COMPACT_OFF_SEQ);
+	p->timestamp = get32(h + COMPACT_OFF_TSTAMP);
+	p->frag = !!(raw & COMPACT_FLAG_FRAG);
+	p->flags = (raw &
+		    (COMPACT_FLAG_FIN | COMPACT_FLAG_RST | COMPACT_FLAG_URG)) |
+		   (priority & COMPACT_CWR);
+	if (raw & COMPACT_FLAG_ACK)
+		p->flags |= FLAG_ACK;
+	if (raw & COMPACT_FLAG_SYN)
+		p->flags |= FLAG_SYN;
+	if (raw & COMPACT_FLAG_REL)
+		p->flags |= FLAG_PSH;
+	if (raw & COMPACT_FLAG_ECE)
+		p->flags |= FLAG_ECE;
+	p->body = at + COMPACT_HDR_LEN;
+	p->body_len = p->frame.payload_len - COMPACT_HDR_LEN;
+	if (p->flags & FLAG_ACK) {
+		if (p->body_len < COMPACT_ACK_LEN)
+			return OUTCOME_drop_truncated;
+		h = frame_bytes(ctx, at, COMPACT_HDR_LEN + COMPACT_ACK_LEN);
+		if (!h)
+			return OUTCOME_drop_udp_length;
+		p->block_says = h[COMPACT_OFF_WORDS];
+		p->ack = get16(h + COMPACT_OFF_ACK);
+		p->window = get16(h + COMPACT_OFF_WINDOW);
+		p->body += COMPACT_ACK_LEN;
+		p->body_len -= COMPACT_ACK_LEN;
+	}
+	if (!compact_flags_legal(p, priority))
+		return OUTCOME_drop_flags;
+	if (!udp_intact(ctx, &p->frame))
+		return OUTCOME_drop_checksum;
+	return UNDECIDED;
+}
+
 /* Lengths, flags and checksum; then the header is in p and body behind it. */
 static __always_inline enum gate_outcome
 read_header(struct xdp_md *ctx, const struct config *cfg, struct packet *p)
@@ -87,10 +172,12 @@ read_header(struct xdp_md *ctx, const struct config *cfg, struct packet *p)
 
 	if (!p->frame.length_agrees)
 		return OUTCOME_drop_udp_length;
-	if (len < HDR_LEN)
+	if (len < (p->compact ? COMPACT_HDR_LEN : HDR_LEN))
 		return OUTCOME_drop_truncated;
 	if (len > cfg->max_datagram || len > MAX_DATAGRAM)
 		return OUTCOME_drop_oversize;
+	if (p->compact)
+		return read_compact_header(ctx, p);
 	h = frame_bytes(ctx, p->frame.payload, HDR_LEN);
 	if (!h)
 		return OUTCOME_drop_udp_length;
@@ -114,6 +201,28 @@ static __always_inline void cookie_input_of(struct cookie_input *in,
 {
 	in->key = p->frame.key;
 	in->client_isn = bpf_htonl(client_isn);
+}
+
+/* Appends the options of a SYN|ACK from the sixth byte of words[at] on. */
+static __always_inline void reply_options(struct reply *r, int at, __u64 cookie,
+					  bool sack, __u64 mtu, __u64 control)
+{
+	r->words[at] |= OPT_COOKIE << 16 | OPT_COOKIE_LEN << 8 | cookie >> 56;
+	r->words[at + 1] = cookie << 8;
+	r->len += 2 + OPT_COOKIE_LEN;
+	if (sack) {
+		r->words[at + 1] |= OPT_SACK;
+		r->words[at + 2] = mtu << 24 | control >> 24;
+		r->words[at + 3] = control << 40;
+		r->len += 2;
+	} else {
+		r->words[at + 1] |= mtu >> 24;
+		r->words[at + 2] = mtu << 40 | control >> 8;
+		r->words[at + 3] = control << 56;
+	}
+	r->len += 2 + OPT_MTU_LEN;
+	if (control)
+		r->len += 2 + OPT_CONTROL_LEN;
 }
 
 /* A SYN is answered from the secret alone: nothing is kept for strangers. */
@@ -141,25 +250,17 @@ static __always_inline enum gate_outcome answer_syn(struct xdp_md *ctx,
 		control = 0;
 
 	cookie_input_of(&in, p, p->seq);
-	cookie = cookie_for(&in, cfg->cookie_current);
-	reply_header(r, cookie_server_isn(cookie), p->seq + 1,
-		     FLAG_SYN | FLAG_ACK, RCV_WINDOW, p->now);
-	r->words[2] |= OPT_COOKIE << 16 | OPT_COOKIE_LEN << 8 | cookie >> 56;
-	r->words[3] = cookie << 8;
-	r->len += 2 + OPT_COOKIE_LEN;
-	if (sack) {
-		r->words[3] |= OPT_SACK;
-		r->words[4] = mtu << 24 | control >> 24;
-		r->words[5] = control << 40;
-		r->len += 2;
+	cookie = cookie_for(&in, cfg->cookie_current, p->compact);
+	if (p->compact) {
+		reply_compact(r, cookie_server_isn(cookie, true), p->seq + 1,
+			      COMPACT_FLAG_SYN | COMPACT_FLAG_ACK, RCV_WINDOW,
+			      p->now);
+		reply_options(r, 1, cookie, sack, mtu, control);
 	} else {
-		r->words[3] |= mtu >> 24;
-		r->words[4] = mtu << 40 | control >> 8;
-		r->words[5] = control << 56;
+		reply_header(r, cookie_server_isn(cookie, false), p->seq + 1,
+			     FLAG_SYN | FLAG_ACK, RCV_WINDOW, p->now);
+		reply_options(r, 2, cookie, sack, mtu, control);
 	}
-	r->len += 2 + OPT_MTU_LEN;
-	if (control)
-		r->len += 2 + OPT_CONTROL_LEN;
 	return OUTCOME_tx_syn_ack;
 }
 
@@ -189,14 +290,22 @@ static __always_inline __u32 key_hash(const struct session_key *key)
  * neither a legal acknowledgement block nor a legal message, so it can be told
  * apart inside a session too, where it means that the client started anew.
  */
-static __always_inline bool is_hello(struct xdp_md *ctx, const struct packet *p)
+static __always_inline bool is_hello(struct xdp_md *ctx, struct packet *p)
 {
 	__u8 *b;
 
-	if (p->flags != (FLAG_ACK | FLAG_PSH) || !p->body_len)
+	if (p->flags != (FLAG_ACK | FLAG_PSH) || !p->body_len ||
+	    p->block_says || p->frag)
 		return false;
 	b = frame_bytes(ctx, p->body, 1);
-	return b && b[0] == MSG_TYPE_HELLO;
+	if (!b || b[0] != MSG_TYPE_HELLO)
+		return false;
+	if (p->compact) {
+		/* One more than the short number before: up to 0x10000. */
+		p->seq = ((p->seq - 1) & 0xffff) + 1;
+		p->ack = ((p->ack - 1) & 0xffff) + 1;
+	}
+	return true;
 }
 
 static __always_inline enum gate_outcome check_hello(struct xdp_md *ctx,
@@ -222,8 +331,8 @@ static __always_inline enum gate_outcome check_hello(struct xdp_md *ctx,
 	cookie = get64(b + MSG_HDR_LEN + 2);
 
 	cookie_input_of(&in, p, p->seq - 1);
-	if (cookie_for(&in, cookie & 1) != cookie ||
-	    p->ack != cookie_server_isn(cookie) + 1)
+	if (cookie_for(&in, cookie & 1, p->compact) != cookie ||
+	    p->ack != cookie_server_isn(cookie, p->compact) + 1)
 		return OUTCOME_drop_cookie;
 
 	if (s)
@@ -247,33 +356,50 @@ static __always_inline enum ack_kind ack_kind(const struct flow *f, __u32 ack)
 }
 
 /*
- * Reads the acknowledgement block and steps over it. Bits for packets that
- * the worker did not send yet are as forged as such an ack number.
+ * Reads the acknowledgement block, if the session has them, and steps over it.
+ * Bits for packets that the worker did not send yet are as forged as such an
+ * ack number.
  */
-static __always_inline bool
-read_ack_block(struct xdp_md *ctx, const struct flow *f, struct packet *p)
+static __always_inline bool read_ack_block(struct xdp_md *ctx,
+					   const struct session *s,
+					   const struct flow *f,
+					   struct packet *p)
 {
 	__u32 sent = READ_ONCE(f->snd_nxt) - p->ack; /* from ack on */
-	__u32 words;
+	__u32 fixed = p->compact ? COMPACT_ECHO_LEN : ACKB_FIXED_LEN - 1;
+	__u32 words = p->block_says;
 	__u8 *b;
 
-	b = frame_bytes(ctx, p->body, 1);
-	if (!p->body_len || !b)
-		return false;
-	words = b[0];
-	p->body += 1;
-	p->body_len -= 1;
+	if (!p->compact) {
+		if (!(s->features & FEATURE_SACK))
+			return true;
+		b = frame_bytes(ctx, p->body, 1);
+		if (!p->body_len || !b)
+			return false;
+		words = b[0];
+		p->body += 1;
+		p->body_len -= 1;
+	}
 	if (!words)
 		return true;
-
-	b = frame_bytes(ctx, p->body, ACKB_FIXED_LEN - 1);
-	if (words > ACKB_WORDS_MAX + 1 || !b ||
-	    p->body_len < ACKB_FIXED_LEN - 1 + 8 * (words - 1))
+	if (words > ACKB_WORDS_MAX + 1 || !(s->features & FEATURE_SACK) ||
+	    p->body_len < fixed + 8 * (words - 1))
 		return false;
-	p->echo = get64(b);
-	p->delay = get32(b + 8);
-	p->body += ACKB_FIXED_LEN - 1;
-	p->body_len -= ACKB_FIXED_LEN - 1;
+	if (p->compact) {
+		b = frame_bytes(ctx, p->body, COMPACT_ECHO_LEN);
+		if (!b)
+			return false;
+		p->echo = get32(b);
+		p->delay = get16(b + 4) * COMPACT_DELAY_UNIT;
+	} else {
+		b = frame_bytes(ctx, p->body, ACKB_FIXED_LEN - 1);
+		if (!b)
+			return false;
+		p->echo = get64(b);
+		p->delay = get32(b + 8);
+	}
+	p->body += fixed;
+	p->body_len -= fixed;
 	p->sack_words = words - 1;
 	if ((__s32)sent < 0)
 		sent = 0;
@@ -329,6 +455,8 @@ static __always_inline bool accept(struct session *s, struct flow *f,
 	__u64 rtt = p->now / 1000 - p->echo - p->delay;
 	bool changed = false;
 
+	if (p->compact)
+		rtt = (__u32)rtt;
 	s->packets++;
 	s->bytes += p->frame.payload_len;
 	/* A packet may end one episode of congestion and begin the next. */
@@ -448,12 +576,39 @@ static __always_inline __u32 advertise(const struct config *cfg, struct flow *f,
 	return window;
 }
 
-static __always_inline void build_ack(const struct session *s,
-				      const struct flow *f,
-				      const struct packet *p, __u32 window,
-				      const struct window_view *v,
-				      struct reply *r)
+static __always_inline void
+build_compact_ack(const struct session *s, const struct flow *f,
+		  const struct packet *p, __u32 window,
+		  const struct window_view *v, struct reply *r)
 {
+	reply_compact(r, READ_ONCE(f->snd_nxt), v->rcv_nxt,
+		      v->marked ? COMPACT_FLAG_ACK | COMPACT_FLAG_ECE
+				: COMPACT_FLAG_ACK,
+		      window, p->now);
+	if (!(s->features & FEATURE_SACK))
+		return;
+	/* The echo is bytes 13 to 16, and there is no delay. */
+	r->words[1] |= (__u64)(1 + v->words) << 56 | (__u32)p->timestamp >> 8;
+	r->words[2] = p->timestamp << 56;
+	if (v->words) {
+		r->words[2] |= v->sack[0] >> 24;
+		for (int i = 1; i < ACKB_WORDS_MAX; i++)
+			r->words[2 + i] =
+				v->sack[i - 1] << 40 | v->sack[i] >> 24;
+		r->words[2 + ACKB_WORDS_MAX] = v->sack[ACKB_WORDS_MAX - 1]
+					       << 40;
+	}
+	r->len += COMPACT_ECHO_LEN + 8 * (v->words & 7);
+}
+
+static __always_inline void
+build_ack(const struct session *s, const struct flow *f, const struct packet *p,
+	  __u32 window, const struct window_view *v, struct reply *r)
+{
+	if (p->compact) {
+		build_compact_ack(s, f, p, window, v, r);
+		return;
+	}
 	reply_header(r, READ_ONCE(f->snd_nxt), v->rcv_nxt,
 		     v->marked ? FLAG_ACK | FLAG_ECE : FLAG_ACK, window,
 		     p->now);
@@ -630,6 +785,16 @@ commit(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 	return place == PLACE_FRESH ? OUTCOME_tx_ack : OUTCOME_tx_ack_duplicate;
 }
 
+static __always_inline bool messages_fit(struct xdp_md *ctx,
+					 const struct packet *p)
+{
+	int valid = messages_valid(ctx, p->body, p->body_len);
+
+	if (p->compact && !(valid & MESSAGES_FRAGMENT) == !!p->frag)
+		return false;
+	return valid;
+}
+
 static __always_inline enum gate_outcome
 reliable(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 	 struct flow *f, struct packet *p, enum ack_kind kind, struct reply *r)
@@ -659,7 +824,7 @@ reliable(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 
 		if (p->body_len != 1 || !reason || !reason[0])
 			return OUTCOME_drop_message;
-	} else if (!messages_valid(ctx, p->body, p->body_len)) {
+	} else if (!messages_fit(ctx, p)) {
 		return OUTCOME_drop_message;
 	}
 	return commit(ctx, cfg, s, f, p, &ring, kind, r);
@@ -672,7 +837,9 @@ unreliable(struct xdp_md *ctx, struct session *s, struct flow *f,
 	bool fresh = true;
 	bool changed = false;
 
-	if (p->body_len && !messages_valid(ctx, p->body, p->body_len))
+	if (!p->body_len && !(p->flags & FLAG_ACK))
+		return OUTCOME_drop_message; /* it says nothing at all */
+	if (p->body_len && !messages_fit(ctx, p))
 		return OUTCOME_drop_message;
 
 	bpf_spin_lock(&s->lock);
@@ -697,14 +864,29 @@ check_reset(struct xdp_md *ctx, struct session *s, struct packet *p)
 {
 	__u8 *reason = frame_bytes(ctx, p->body, 1);
 
-	if (p->body_len != 1 || !reason || !reason[0] ||
-	    reason[0] >= REASON_LOCAL)
+	if (p->compact) {
+		__u8 *b = frame_bytes(ctx, p->body, COMPACT_RST_LEN);
+
+		/* Numbers of 16 bits are guessed too easily. */
+		if (p->block_says || p->body_len != COMPACT_RST_LEN || !b ||
+		    get32(b + 1) != s->token)
+			return OUTCOME_drop_reset;
+	} else if (p->body_len != 1) {
+		return OUTCOME_drop_reset;
+	}
+	if (!reason || !reason[0] || reason[0] >= REASON_LOCAL)
 		return OUTCOME_drop_reset;
 	if (p->seq - s->rcv_nxt + RCV_WINDOW > 2 * RCV_WINDOW)
 		return OUTCOME_drop_reset;
 	__sync_fetch_and_add(&s->packets, 1);
 	__sync_fetch_and_add(&s->bytes, p->frame.payload_len);
 	return OUTCOME_redirect_reset;
+}
+
+/* The number nearest to near that ends in the short one. */
+static __always_inline __u32 expand(__u32 low, __u32 near)
+{
+	return near + (__s16)(low - near);
 }
 
 /* A packet that belongs to a session, in the order of PROTOCOL.md. */
@@ -731,12 +913,19 @@ in_session(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 		return OUTCOME_tx_ack_duplicate;
 	}
 
-	kind = ack_kind(f, p->ack);
+	if (p->compact) {
+		p->seq = expand(p->seq, p->flags & (FLAG_PSH | FLAG_RST)
+						? s->rcv_nxt
+						: s->replay_high);
+		p->ack = expand(p->ack, READ_ONCE(f->ack));
+	}
+	/* What does not acknowledge is as good as what says nothing new. */
+	kind = p->flags & FLAG_ACK ? ack_kind(f, p->ack) : ACK_STALE;
 	if (kind == ACK_FORGED)
 		return OUTCOME_drop_ack;
 	if (p->flags & FLAG_RST)
 		return check_reset(ctx, s, p);
-	if ((s->features & FEATURE_SACK) && !read_ack_block(ctx, f, p))
+	if (!read_ack_block(ctx, s, f, p))
 		return OUTCOME_drop_ack_block;
 	if (p->flags & FLAG_PSH)
 		return reliable(ctx, cfg, s, f, p, kind, r);
@@ -758,11 +947,14 @@ static __always_inline enum gate_outcome classify(struct xdp_md *ctx,
 {
 	enum gate_outcome out = parse_frame(ctx, &p->frame);
 	struct session *s;
+	__u32 profile;
 
 	if (out != UNDECIDED)
 		return out;
-	if (!is_served(cfg, p->frame.key.server_port))
+	profile = port_profile(cfg, p->frame.key.server_port);
+	if (!profile)
 		return OUTCOME_pass_other_port;
+	p->compact = profile == PROFILE_COMPACT;
 	if (p->frame.to_group)
 		return OUTCOME_pass_other_host;
 	s = bpf_map_lookup_elem(&sessions, &p->frame.key);

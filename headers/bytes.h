@@ -74,6 +74,7 @@ static __always_inline bool is_length(__u32 *len, __u32 max)
 {
 	__s64 n = *len;
 
+	barrier_var(n); /* in a register: of a spilled one it learns nothing */
 	if (n > max)
 		return false;
 	barrier_var(n);

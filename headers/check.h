@@ -82,9 +82,73 @@ __noinline int checksum_valid(struct xdp_md *ctx, __u32 off, __u32 len)
 	return fletcher_result(&f) == get16(start + HDR_OFF_CSUM);
 }
 
-/* Whether len bytes at off are 1 to MSG_MAX well-framed messages. */
+/* The Internet checksum's sum of up to CSUM_BLOCK words at off. */
+#define CSUM_BLOCK 32
+
+__noinline __u64 csum_words(struct xdp_md *ctx, __u32 off, __u32 words)
+{
+	__u64 sum = 0;
+	void *end;
+	__u8 *p;
+
+	p = frame_bytes(ctx, off, 0);
+	if (!p)
+		return 0;
+	end = (void *)(long)ctx->data_end;
+	for (__u32 i = 0; i < CSUM_BLOCK && i < words; i++) {
+		barrier_var(p);
+		if ((void *)p + 8 > end)
+			return 0;
+		sum += (*(__u64 *)p >> 32) + (__u32) * (__u64 *)p;
+		p += 8;
+	}
+	return sum;
+}
+
+/*
+ * Whether the UDP checksum of len bytes at off, from the UDP header on, is
+ * there and right. sum is that of the pseudo header.
+ */
+__noinline int udp_checksum_valid(struct xdp_md *ctx, __u32 off, __u32 len,
+				  __u64 sum)
+{
+	__u8 *start, *last;
+	__u32 at = 0;
+
+	if (len < 8 || len > 8 + MAX_DATAGRAM)
+		return 0;
+	for (__u32 i = 0; i <= (8 + MAX_DATAGRAM) / 8 / CSUM_BLOCK; i++) {
+		__u32 words = (len - at) / 8;
+
+		if (!words || words > (8 + MAX_DATAGRAM) / 8)
+			break;
+		if (words > CSUM_BLOCK)
+			words = CSUM_BLOCK;
+		sum += csum_words(ctx, off + at, words);
+		at += 8 * words;
+	}
+	start = frame_bytes(ctx, off, 8);
+	last = frame_bytes(ctx, off + len - 8, 8);
+	if (!start || !last)
+		return 0;
+	if (len % 8) {
+		__u64 w = *(__u64 *)last >> (64 - 8 * (len % 8));
+
+		sum += (w >> 32) + (__u32)w;
+	}
+	return get16(start + 6) && !csum_fold(sum);
+}
+
+/*
+ * Whether len bytes at off are 1 to MSG_MAX well-framed messages, and whether
+ * one of them is a fragment.
+ */
+#define MESSAGES_VALID	  1
+#define MESSAGES_FRAGMENT 2
+
 __noinline int messages_valid(struct xdp_md *ctx, __u32 off, __u32 len)
 {
+	int valid = MESSAGES_VALID;
 	__u32 at = 0;
 
 	if (len > MAX_DATAGRAM || off > PAYLOAD_MAX + MAX_DATAGRAM)
@@ -98,9 +162,11 @@ __noinline int messages_valid(struct xdp_md *ctx, __u32 off, __u32 len)
 		if (!m || m[0] == 0 || m[0] == MSG_TYPE_CONTROL ||
 		    m[0] > MSG_TYPE_PAD)
 			return 0;
+		if (m[0] == MSG_TYPE_FRAGMENT)
+			valid |= MESSAGES_FRAGMENT;
 		at += MSG_HDR_LEN + get16(m + MSG_OFF_LENGTH);
 		if (at >= len)
-			return at == len;
+			return at == len ? valid : 0;
 	}
 	return 0;
 }

@@ -6,6 +6,8 @@
 #ifndef XRUDP_COOKIE_H
 #define XRUDP_COOKIE_H
 
+#include <stdbool.h>
+
 #include "maps.h"
 
 /* What the cookie proves, as it is hashed: 40 bytes in network byte order. */
@@ -36,8 +38,9 @@ _Static_assert(sizeof(struct cookie_input) == 40, "five SipHash words");
 		v2 = ROTL64(v2, 32); \
 	} while (0)
 
+/* last is the word that ends SipHash's input: what is over, and the length. */
 static __always_inline __u64 siphash(const struct cookie_key *k,
-				     const struct cookie_input *in)
+				     const struct cookie_input *in, __u64 last)
 {
 	const __u64 *words = (const __u64 *)in;
 	__u64 v0 = 0x736f6d6570736575ULL ^ k->k0;
@@ -46,7 +49,7 @@ static __always_inline __u64 siphash(const struct cookie_key *k,
 	__u64 v3 = 0x7465646279746573ULL ^ k->k1;
 
 	for (int i = 0; i <= sizeof(*in) / sizeof(__u64); i++) {
-		__u64 m = (__u64)sizeof(*in) << 56; /* the last word: length */
+		__u64 m = last;
 
 		if (i < sizeof(*in) / sizeof(__u64))
 			m = words[i];
@@ -63,17 +66,26 @@ static __always_inline __u64 siphash(const struct cookie_key *k,
 	return v0 ^ v1 ^ v2 ^ v3;
 }
 
-/* The lowest bit tells which of the two secrets made the cookie. */
+/*
+ * The lowest bit tells which of the two secrets made the cookie. In the compact
+ * profile a byte with its number follows the input.
+ */
 static __always_inline __u64 cookie_make(const struct cookie_key *k,
-					 __u32 which,
+					 __u32 which, bool compact,
 					 const struct cookie_input *in)
 {
-	return (siphash(k, in) & ~1ULL) | (which & 1);
+	__u64 last = (__u64)sizeof(*in) << 56;
+
+	if (compact)
+		last = (__u64)(sizeof(*in) + 1) << 56 | PROFILE_COMPACT;
+	return (siphash(k, in, last) & ~1ULL) | (which & 1);
 }
 
-static __always_inline __u32 cookie_server_isn(__u64 cookie)
+static __always_inline __u32 cookie_server_isn(__u64 cookie, bool compact)
 {
-	return (__u32)(cookie >> 1);
+	__u32 isn = cookie >> 1;
+
+	return compact ? isn & 0xffff : isn;
 }
 
 #endif

@@ -26,6 +26,7 @@
 #define FEATURE_SACK 0x01
 
 #define PROFILE_STANDARD 1
+#define PROFILE_COMPACT	 2
 
 struct listen_port {
 	__be16 port;
@@ -86,7 +87,7 @@ struct session {
 	__u64 duplicates;
 	__u64 rejected; /* belonging to the session, but dropped */
 	__u32 marked;	/* 1: CE arrived, and no CWR since */
-	__u32 pad;
+	__u32 token;	/* of RST in the compact profile */
 
 	/* Bit sequence % RCV_WINDOW: held. Untouched by what comes in order. */
 	__u64 rcv_bits[RCV_WORDS];
@@ -134,7 +135,7 @@ struct flow {
 
 	/* Reliable packets before it were handed over; kept without XDP only. */
 	__u32 delivered;
-	__u32 pad3;
+	__u32 token; /* of RST in the compact profile */
 	__u64 pad4[6];
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 /*
- * Wire constants of the standard profile. PROTOCOL.md is the normative text;
+ * Wire constants of both profiles. PROTOCOL.md is the normative text;
  * userspace/wire is the Go implementation of the same formats.
  *
  * Every multi-byte wire field is big-endian.
@@ -46,6 +46,41 @@
 	 OPT_CONTROL_LEN)
 _Static_assert(SYNACK_MAX_LEN < SYN_MIN_LEN, "no amplification");
 
+/*
+ * The compact profile: this header, with flag ACK the front of the
+ * acknowledgement block behind it, and no packet checksum.
+ */
+#define COMPACT_HDR_LEN	     8
+#define COMPACT_OFF_SEQ	     0 /* u16 */
+#define COMPACT_OFF_FLAGS    2 /* u8 */
+#define COMPACT_OFF_PRIORITY 3 /* u8 */
+#define COMPACT_OFF_TSTAMP   4 /* u32, microseconds of the sender's clock */
+
+#define COMPACT_ACK_LEN	   5 /* words u8, ack u16, window u16 */
+#define COMPACT_OFF_WORDS  8
+#define COMPACT_OFF_ACK	   9
+#define COMPACT_OFF_WINDOW 11
+
+/* With words: echo u32, delay u16 in units of 16 microseconds, the bitmap. */
+#define COMPACT_ECHO_LEN   6
+#define COMPACT_DELAY_UNIT 16
+
+#define COMPACT_FLAG_ACK  0x01
+#define COMPACT_FLAG_SYN  0x02
+#define COMPACT_FLAG_FIN  0x04
+#define COMPACT_FLAG_RST  0x08
+#define COMPACT_FLAG_FRAG 0x10 /* one of the messages is a fragment */
+#define COMPACT_FLAG_URG  0x20
+#define COMPACT_FLAG_REL  0x40
+#define COMPACT_FLAG_ECE  0x80
+
+/* Of the priority byte; its other bits are zero. */
+#define COMPACT_PRIORITY 0x03
+#define COMPACT_CWR	 0x80
+
+/* The body of RST: a reason, and a token that the session's peers know. */
+#define COMPACT_RST_LEN 5
+
 /* Reasons of FIN and RST from here on never travel. */
 #define REASON_LOCAL 0x80
 
@@ -70,6 +105,11 @@ _Static_assert(SYNACK_MAX_LEN < SYN_MIN_LEN, "no amplification");
 #define ACKB_MAX_LEN   (ACKB_FIXED_LEN + 8 * ACKB_WORDS_MAX)
 
 #define ACK_MAX_LEN (HDR_LEN + ACKB_MAX_LEN)
+
+#define COMPACT_ACK_MAX_LEN                                     \
+	(COMPACT_HDR_LEN + COMPACT_ACK_LEN + COMPACT_ECHO_LEN + \
+	 8 * ACKB_WORDS_MAX)
+_Static_assert(COMPACT_ACK_MAX_LEN <= ACK_MAX_LEN, "a reply has room for both");
 
 /* Reliable receive window in packets: a power of two. */
 #define RCV_WINDOW 1024

@@ -18,6 +18,7 @@
 struct reply {
 	__u64 words[REPLY_WORDS];
 	__u32 len;
+	__u32 compact;
 };
 
 /* Leaves the last three bytes of words[2] to what follows the header. */
@@ -31,6 +32,21 @@ static __always_inline void reply_header(struct reply *r, __u32 seq, __u32 ack,
 		(__u64)flags << 56 | (__u64)window << 40 | timestamp >> 40;
 	r->words[2] = timestamp << 24;
 	r->len = HDR_LEN;
+	r->compact = 0;
+}
+
+/*
+ * The same in the compact profile, with the front of an acknowledgement block.
+ * Leaves the last three bytes of words[1].
+ */
+static __always_inline void reply_compact(struct reply *r, __u16 seq, __u16 ack,
+					  __u8 flags, __u16 window, __u64 now)
+{
+	r->words[0] =
+		(__u64)seq << 48 | (__u64)flags << 40 | (__u32)(now / 1000);
+	r->words[1] = (__u64)ack << 40 | (__u64)window << 24;
+	r->len = COMPACT_HDR_LEN + COMPACT_ACK_LEN;
+	r->compact = 1;
 }
 
 /*
@@ -84,8 +100,8 @@ static __always_inline void answer_ip6(struct ipv6hdr *ip, __u32 datagram)
 }
 
 /*
- * Turns the words into network order, with the packet checksum in place, and
- * returns their Internet checksum.
+ * Turns the words into network order, with the packet checksum of the standard
+ * profile in place, and returns their Internet checksum.
  */
 static __always_inline __u64 seal(struct reply *r)
 {
@@ -93,6 +109,16 @@ static __always_inline __u64 seal(struct reply *r)
 	__u64 checksum, sum = 0;
 	struct fletcher f;
 	__u32 len = 0;
+
+	if (r->compact) {
+		for (__u32 i = 0; i < REPLY_WORDS; i++) {
+			if (8 * i < r->len) {
+				r->words[i] = bpf_cpu_to_be64(r->words[i]);
+				sum += (r->words[i] >> 32) + (__u32)r->words[i];
+			}
+		}
+		return sum;
+	}
 
 	for (__u32 i = 0; i < REPLY_WORDS; i++) {
 		if (8 * i < r->len) {
@@ -163,10 +189,16 @@ static __always_inline bool answer(struct xdp_md *ctx, const struct frame *fr,
 	__u64 sum, addrs = 0;
 
 	if (bpf_xdp_adjust_tail(ctx, (int)(fr->payload + r->len - frame_len))) {
-		if (r->len <= HDR_LEN + 1)
+		__u32 shortest = r->compact ? COMPACT_HDR_LEN + COMPACT_ACK_LEN
+					    : HDR_LEN + 1;
+
+		if (r->len <= shortest)
 			return false;
-		r->words[2] &= ~0xffffffULL;
-		r->len = HDR_LEN + 1;
+		if (r->compact)
+			r->words[1] &= 0x00ffffffff000000ULL;
+		else
+			r->words[2] &= ~0xffffffULL;
+		r->len = shortest;
 		if (bpf_xdp_adjust_tail(
 			    ctx, (int)(fr->payload + r->len - frame_len)))
 			return false;

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -18,8 +19,11 @@ import (
 // between one and two periods.
 const CookiePeriod = 32 * time.Second
 
-// profileStandard is PROFILE_STANDARD of headers/maps.h.
-const profileStandard = 1
+// PROFILE_* of headers/maps.h.
+const (
+	profileStandard = 1
+	profileCompact  = 2
+)
 
 // configure writes everything the program reads before it sees a packet.
 func (g *Gate) configure() error {
@@ -38,9 +42,12 @@ func (g *Gate) configure() error {
 	if !o.NoSACK {
 		c.Features = gate.FeatureSACK
 	}
-	for i, port := range o.Ports {
+	for i, port := range slices.Concat(o.Ports, o.CompactPorts) {
 		c.Ports[i].Port = networkOrder(port)
 		c.Ports[i].Profile = profileStandard
+		if i >= len(o.Ports) {
+			c.Ports[i].Profile = profileCompact
+		}
 	}
 	var old gateConfig
 	if err := g.maps[mapConfig].Lookup(uint32(0), &old); err != nil {

@@ -89,7 +89,7 @@ type gateFlow struct {
 	Released   uint32
 	Opened     uint64
 	Delivered  uint32
-	Pad3       uint32
+	Token      uint32
 	Pad4       [6]uint64
 }
 
@@ -162,7 +162,7 @@ type gateSession struct {
 	Duplicates uint64
 	Rejected   uint64
 	Marked     uint32
-	Pad        uint32
+	Token      uint32
 	RcvBits    [16]uint64
 }
 

@@ -74,8 +74,9 @@ type Options struct {
 	// present, 1024 slots, 4096 sessions, 1 MiB for large messages.
 	Geometry commit.Geometry
 
-	// Ports to serve, 1 to MaxPorts.
-	Ports []uint16
+	// Ports to serve in the standard profile, and those in the compact one:
+	// 1 to MaxPorts together.
+	Ports, CompactPorts []uint16
 
 	// MaxDatagram is the largest UDP payload to accept, in bytes. Default
 	// wire.MaxDatagramLimit, which is also the most.
@@ -152,11 +153,12 @@ func (o Options) validateMaps() error {
 	if err := o.Geometry.Validate(); err != nil {
 		return err
 	}
-	if len(o.Ports) < 1 || len(o.Ports) > MaxPorts {
-		return fmt.Errorf("%d ports, want 1 to %d", len(o.Ports), MaxPorts)
+	ports := slices.Concat(o.Ports, o.CompactPorts)
+	if len(ports) < 1 || len(ports) > MaxPorts {
+		return fmt.Errorf("%d ports, want 1 to %d", len(ports), MaxPorts)
 	}
-	for i, port := range o.Ports {
-		if port == 0 || slices.Contains(o.Ports[:i], port) {
+	for i, port := range ports {
+		if port == 0 || slices.Contains(ports[:i], port) {
 			return fmt.Errorf("port %d: want each port once, and not 0", port)
 		}
 	}

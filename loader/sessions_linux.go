@@ -103,8 +103,8 @@ func (s Sessions) keys() (keys []wire.Key, err error) {
 func packSession(s gate.SessionState) gateSession {
 	v := gateSession{
 		Slot: s.Slot, Id: s.ID, Worker: s.Worker, Features: s.Features,
-		ClientIsn: s.ClientISN,
-		RcvNxt:    s.Window.Next, RcvHigh: s.Window.High, RcvBits: s.Window.Bits,
+		ClientIsn: s.ClientISN, Token: s.Token,
+		RcvNxt: s.Window.Next, RcvHigh: s.Window.High, RcvBits: s.Window.Bits,
 		ReplayHigh: s.ReplayHigh, ReplayBits: s.ReplayBits,
 		Packets: s.Packets, Bytes: s.Bytes, Committed: s.Committed,
 		Duplicates: s.Duplicates, Rejected: s.Rejected,
@@ -119,6 +119,7 @@ func unpackSession(v *gateSession) gate.SessionState {
 	return gate.SessionState{
 		Slot: v.Slot, ID: v.Id, Worker: v.Worker, Features: v.Features,
 		ClientISN:  v.ClientIsn,
+		Token:      v.Token,
 		Window:     reliability.ReceiveWindow{Next: v.RcvNxt, High: v.RcvHigh, Bits: v.RcvBits},
 		ReplayHigh: v.ReplayHigh, ReplayBits: v.ReplayBits,
 		Packets: v.Packets, Bytes: v.Bytes, Committed: v.Committed,

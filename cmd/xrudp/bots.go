@@ -31,6 +31,8 @@ func botsCommand(ctx context.Context, args []string, out io.Writer) error {
 	fs.Float64Var(&opts.PositionRate, "positions", 20, "positions of each per second")
 	asJSON := fs.Bool("json", false, "print the verdict as one JSON object")
 	quiet := fs.Bool("quiet", false, "no line per second")
+	var profile client.Profile
+	addProfileFlag(fs, &profile)
 	path := addPathFlags(fs)
 	if err := parse(fs, args); err != nil {
 		return err
@@ -46,7 +48,7 @@ func botsCommand(ctx context.Context, args []string, out io.Writer) error {
 		}
 	}
 	// On a path that loses much, beginning and end take their time.
-	opts.Client = client.Options{HandshakeTimeout: 15 * time.Second, CloseTimeout: 15 * time.Second}
+	opts.Client = client.Options{Profile: profile, HandshakeTimeout: 15 * time.Second, CloseTimeout: 15 * time.Second}
 	server := opts.Server
 	var relay *impair.UDP
 	if path.given() {

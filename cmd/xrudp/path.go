@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/xrudp/xrudp/loader/lab/impair"
+	"github.com/xrudp/xrudp/userspace/client"
+	"github.com/xrudp/xrudp/userspace/wire"
 )
 
 const (
@@ -69,6 +71,14 @@ func addPathFlags(fs *flag.FlagSet) pathFlags {
 		fs.StringVar(&f.text, f.name, "", f.usage)
 	}
 	return flags
+}
+
+// addProfileFlag defines how bots write their packets.
+func addProfileFlag(fs *flag.FlagSet, profile *client.Profile) {
+	fs.Func("profile", "of the packets: `standard` or compact (default standard)", func(text string) (err error) {
+		*profile, err = wire.ParseProfile(text)
+		return err
+	})
 }
 
 // addRateFlag defines how many messages bots send, which is easily taken for

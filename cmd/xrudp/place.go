@@ -14,6 +14,7 @@ import (
 	"github.com/xrudp/xrudp/loader"
 	"github.com/xrudp/xrudp/loader/lab"
 	"github.com/xrudp/xrudp/loader/lab/impair"
+	"github.com/xrudp/xrudp/userspace/client"
 )
 
 // How long a server may take to begin and to end.
@@ -22,7 +23,7 @@ const (
 	stopPatience  = 20 * time.Second
 )
 
-const labPort = 7777
+const labPort, labCompactPort = 7777, 7778
 
 // place is where servers and clients meet: a veth pair between two network
 // namespaces or, where there can be none, the loopback interface.
@@ -108,8 +109,17 @@ func (p *place) dial(ctx context.Context, address string) (conn net.Conn, err er
 type server struct {
 	*child.Server
 	address string
+	compact string // address of the compact profile
 	serving child.Serving
 	remove  func() error
+}
+
+// at is the address where the server speaks a profile.
+func (s *server) at(profile client.Profile) string {
+	if profile == client.Compact {
+		return s.compact
+	}
+	return s.address
 }
 
 // start runs a server in the given mode and returns when it serves. Without a
@@ -125,18 +135,22 @@ func (p *place) start(ctx context.Context, mode string, status, log io.Writer) (
 	switch {
 	case p.lab != nil:
 		s.address = net.JoinHostPort(p.lab.Server.IPv4.String(), strconv.Itoa(labPort))
+		s.compact = net.JoinHostPort(p.lab.Server.IPv4.String(), strconv.Itoa(labCompactPort))
 		// What a server that was killed leaves in the kernel.
 		s.remove = func() error { return loader.Remove(loader.DefaultPinRoot, instance) }
 		opts.Namespace = p.lab.Server.Namespace
 		opts.Flags = append(opts.Flags, "--mode", mode,
-			"--iface", p.lab.Server.Interface, "--listen", ":"+strconv.Itoa(labPort))
+			"--iface", p.lab.Server.Interface, "--listen", ":"+strconv.Itoa(labPort),
+			"--compact-listen", ":"+strconv.Itoa(labCompactPort))
 	case mode == "auto" || mode == "udp":
-		port, err := freePort()
-		if err != nil {
-			return nil, err
+		for _, address := range []*string{&s.address, &s.compact} {
+			port, err := freePort()
+			if err != nil {
+				return nil, err
+			}
+			*address = net.JoinHostPort("127.0.0.1", port)
 		}
-		s.address = net.JoinHostPort("127.0.0.1", port)
-		opts.Flags = append(opts.Flags, "--mode", "udp", "--listen", s.address)
+		opts.Flags = append(opts.Flags, "--mode", "udp", "--listen", s.address, "--compact-listen", s.compact)
 	default:
 		return nil, fmt.Errorf("run server in mode %s: %w", mode, p.why)
 	}

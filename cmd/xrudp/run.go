@@ -17,6 +17,7 @@ import (
 	"github.com/xrudp/xrudp/cmd/xrudp/child"
 	"github.com/xrudp/xrudp/loader/lab/impair"
 	"github.com/xrudp/xrudp/userspace/bots"
+	"github.com/xrudp/xrudp/userspace/client"
 )
 
 // botsPatience is how long interrupted bots may take to come to their verdict.
@@ -27,6 +28,7 @@ type runOptions struct {
 	bots     int
 	rate     float64
 	mode     string
+	profile  client.Profile
 	path     pathFlags
 }
 
@@ -51,6 +53,7 @@ func runCommand(ctx context.Context, args []string, out io.Writer) error {
 	addRateFlag(fs, &opts.rate)
 	fs.StringVar(&opts.mode, "mode", "auto", "of the server: auto, xdp, native, generic or udp")
 	asJSON := fs.Bool("json", false, "print one JSON object at the end and nothing else")
+	addProfileFlag(fs, &opts.profile)
 	opts.path = addPathFlags(fs)
 	if err := parse(fs, args); err != nil {
 		return err
@@ -128,7 +131,7 @@ func playBots(ctx context.Context, opts runOptions, at *place, s *server, notes 
 		return result, fmt.Errorf("find this program: %w", err)
 	}
 	args := []string{
-		"bots", "--json", "--server", s.address, "--bots", strconv.Itoa(opts.bots),
+		"bots", "--json", "--server", s.at(opts.profile), "--profile", opts.profile.String(), "--bots", strconv.Itoa(opts.bots),
 		"--duration", opts.duration.String(), "--rate", strconv.FormatFloat(opts.rate, 'g', -1, 64),
 	}
 	if at.stage == nil {

@@ -19,6 +19,7 @@ const caseNow = 10_000_000_000
 type builder struct {
 	four, six *peer
 	other     *peer
+	compact   *peer
 	keys      gate.CookieKeys
 	cases     []corpusCase
 }
@@ -34,7 +35,7 @@ func newCorpus() *corpus {
 	other := *peers[0]
 	other.key.ClientPort++
 	other.init.ID, other.init.Slot = 3, 4
-	b := &builder{four: peers[0], six: peers[1], other: &other, keys: s.keys}
+	b := &builder{four: peers[0], six: peers[1], other: &other, compact: peers[2], keys: s.keys}
 	b.foreign()
 	b.headers()
 	b.handshake()
@@ -44,20 +45,21 @@ func newCorpus() *corpus {
 	b.marks()
 	b.unreliable()
 	b.endings()
+	b.compactProfile()
 
 	c := &corpus{Cases: b.cases, Setup: corpusSetup{
-		Ports: s.config.Ports, Local: s.config.Local, MaxDatagram: s.config.MaxDatagram, SACK: true,
+		Ports: s.config.Ports, Compact: s.config.CompactPorts, Local: s.config.Local, MaxDatagram: s.config.MaxDatagram, SACK: true,
 		Control: s.config.ControlBytes, Budget: s.config.SessionBudget,
 		Workers: 2, Slots: 8, MaxSessions: 128,
 	}}
 	for i, k := range s.keys.Keys {
 		c.Setup.Secrets[i] = [2]hex64{hex64(k.K0), hex64(k.K1)}
 	}
-	for _, p := range []*peer{b.four, b.six, b.other} {
+	for _, p := range []*peer{b.four, b.six, b.other, b.compact} {
 		c.Sessions = append(c.Sessions, corpusSession{
 			Client: p.key.ClientAddrPort(), Server: p.key.ServerAddrPort(),
 			ID: p.init.ID, Slot: p.init.Slot, Worker: p.init.Worker, SACK: p.init.Features != 0,
-			ClientISN: p.init.ClientISN, ServerISN: p.init.ServerISN, SndNxt: p.init.ServerISN + 1 + sent,
+			ClientISN: p.init.ClientISN, ServerISN: p.init.ServerISN, Token: p.init.Token, SndNxt: p.init.ServerISN + 1 + sent,
 		})
 	}
 	return c
@@ -231,7 +233,7 @@ func (b *builder) handshake() {
 	hello := func(p *peer, isn uint32, current uint32, change func(o *wire.Options, server *uint32)) []byte {
 		keys := b.keys
 		keys.Current = current
-		o := wire.Options{Cookie: keys.Make(&p.key, isn), HasCookie: true, SACK: true}
+		o := wire.Options{Cookie: keys.Make(wire.Standard, &p.key, isn), HasCookie: true, SACK: true}
 		server := wire.CookieSequence(o.Cookie)
 		if change != nil {
 			change(&o, &server)
@@ -360,6 +362,51 @@ func (b *builder) unreliable() {
 	b.add("unreliable_furthest_ahead", data(isn+65536), gate.PassData)
 	b.add("unreliable_too_far_ahead", data(isn+65537), gate.DropReplay)
 	b.add("unreliable_malformed", of(b.four, packet(wire.FlagACK, isn+1, una, 0, nil, "\x01")), gate.DropMessage)
+}
+
+// compactProfile has what the compact profile does differently. The numbers of
+// the client are about to wrap at 16 bits.
+func (b *builder) compactProfile() {
+	p := b.compact
+	first, una := p.init.ClientISN+2, p.init.ServerISN+1
+	stranger := *p
+	stranger.key.ClientPort = 2000
+	send := func(flags wire.Flags, seq uint32, block *wire.AckBlock, body string) []byte {
+		h := wire.Header{Sequence: seq, Ack: una, Flags: flags, Window: 64, Timestamp: 0x55667788}
+		return p.wrapped(wire.Compact.AppendPacket(nil, h, block, []byte(body)))
+	}
+	data := func(n uint32) []byte { return send(wire.FlagPSH, first+n, nil, message("move")) }
+	b.add("compact_over_the_wrap", data(0), gate.TXAck, data(1), gate.TXAck, data(3), gate.TXAck, data(2), gate.TXAck, data(1), gate.TXAckDuplicate)
+	b.add("compact_with_ack", send(pshAck, first, &wire.AckBlock{Present: true, Echo: caseNow/1000 - 1000, Delay: 160}, message("x")), gate.TXAck)
+	b.add("compact_no_checksum", wrap(nil, p.link, &p.key, data(0)[p.link.payload():]), gate.DropChecksum)
+	b.add("compact_wrong_checksum", changed(data(0), func(f []byte) { f[len(f)-1]++ }), gate.DropChecksum)
+	b.add("compact_seven_bytes", p.wrapped(make([]byte, 7)), gate.DropTruncated)
+	b.add("compact_ack_cut_off", p.wrapped([]byte{0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}), gate.DropTruncated)
+	b.add("compact_reserved_bit", p.wrapped(append([]byte{0xff, 0xff, 0x40, 4, 0, 0, 0, 0}, message("x")...)), gate.DropFlags)
+	b.add("compact_nothing", send(0, first, nil, ""), gate.DropMessage)
+	b.add("compact_short_keepalive", send(wire.FlagPSH, first-1, nil, ""), gate.TXKeepalive)
+	b.add("compact_ack", send(wire.FlagACK, first, &wire.AckBlock{Present: true, Words: 1, Bitmap: [4]uint64{3}}, ""), gate.AbsorbAck)
+	b.add("compact_sack_of_the_unsent", send(wire.FlagACK, first, &wire.AckBlock{Present: true, Words: 1, Bitmap: [4]uint64{1 << 63}}, ""), gate.DropAckBlock)
+	b.add("compact_unreliable", send(0, p.init.ClientISN+1, nil, message("aim")), gate.PassData,
+		send(0, p.init.ClientISN+1, nil, message("aim")), gate.DropReplay, send(0, p.init.ClientISN+3, nil, message("aim")), gate.PassData)
+	chunk := "\xf1" + message("abc")[1:]
+	b.add("compact_fragment", send(wire.FlagPSH, first, nil, chunk), gate.TXAck)
+	b.add("compact_fragment_without_flag", p.wrapped(append([]byte{0xff, 0xff, 0x40, 0, 0, 0, 0, 0}, chunk...)), gate.DropMessage)
+	reset := func(token uint32) []byte {
+		return p.wrapped(wire.Compact.AppendReset(nil, wire.Header{Sequence: first, Ack: una}, 1, token))
+	}
+	b.add("compact_reset", reset(p.init.Token), gate.PassReset)
+	b.add("compact_reset_wrong_token", reset(p.init.Token+1), gate.DropReset)
+	b.add("compact_fin", data(0), gate.TXAck, send(wire.FlagPSH|wire.FlagFIN, first+1, nil, "\x01"), gate.TXAck)
+	b.add("compact_syn", stranger.wrapped(wire.Compact.AppendSYN(nil, 0xffff, wire.Options{SACK: true, HasControl: true}, 7)), gate.TXSYNAck,
+		stranger.wrapped(wire.Compact.AppendSYN(nil, 1, wire.Options{}, 7)), gate.TXSYNAck)
+	hello := func(profile wire.Profile) []byte {
+		o := wire.Options{Cookie: b.keys.Make(profile, &stranger.key, 0xffff), HasCookie: true, SACK: true}
+		return stranger.wrapped(wire.Compact.AppendHello(nil, 0xffff, wire.Compact.ServerSequence(o.Cookie), o, 1))
+	}
+	b.add("compact_hello", hello(wire.Compact), gate.PassHello)
+	b.add("compact_hello_with_a_standard_cookie", hello(wire.Standard), gate.DropCookie)
+	b.add("standard_packet_to_a_compact_port", stranger.wrapped(wire.AppendSYN(nil, 0x02020202, wire.Options{}, 7)), gate.DropFlags)
 }
 
 func (b *builder) endings() {

@@ -31,6 +31,7 @@ type corpus struct {
 
 type corpusSetup struct {
 	Ports       []uint16     `json:"ports"`
+	Compact     []uint16     `json:"compact_ports"`
 	Local       []netip.Addr `json:"local"`
 	MaxDatagram int          `json:"max_datagram"`
 	SACK        bool         `json:"sack"`
@@ -52,6 +53,7 @@ type corpusSession struct {
 	SACK      bool           `json:"sack"`
 	ClientISN uint32         `json:"client_isn"`
 	ServerISN uint32         `json:"server_isn"`
+	Token     uint32         `json:"token,omitempty"`
 	SndNxt    uint32         `json:"snd_nxt"`
 }
 
@@ -104,7 +106,7 @@ func loadCorpus(t *testing.T) *corpus {
 
 func (c *corpus) setup() setup {
 	s := setup{config: gate.Config{
-		MaxDatagram: c.Setup.MaxDatagram, Ports: c.Setup.Ports, Local: c.Setup.Local,
+		MaxDatagram: c.Setup.MaxDatagram, Ports: c.Setup.Ports, CompactPorts: c.Setup.Compact, Local: c.Setup.Local,
 		ControlBytes: c.Setup.Control, SessionBudget: c.Setup.Budget,
 	}}
 	if c.Setup.SACK {
@@ -121,7 +123,7 @@ func (c *corpus) setup() setup {
 func (c *corpus) steps() (steps []step) {
 	for _, s := range c.Sessions {
 		open := step{kind: stepOpen, key: wire.MakeKey(s.Client, s.Server), init: gate.SessionInit{
-			ID: s.ID, Slot: s.Slot, Worker: s.Worker, ClientISN: s.ClientISN, ServerISN: s.ServerISN,
+			ID: s.ID, Slot: s.Slot, Worker: s.Worker, ClientISN: s.ClientISN, ServerISN: s.ServerISN, Token: s.Token,
 		}}
 		if s.SACK {
 			open.init.Features = gate.FeatureSACK

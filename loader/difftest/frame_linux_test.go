@@ -57,6 +57,33 @@ func wrap(b []byte, l link, key *wire.Key, payload []byte) []byte {
 	return append(b, payload...)
 }
 
+// checksum fills in the UDP checksum of a frame made by wrap, as long as its
+// lengths make sense.
+func checksum(frame []byte) {
+	f, v := wire.ParseFrame(frame)
+	if v != wire.FrameUDP || f.BadLength {
+		return
+	}
+	udp := frame[f.L4 : f.Payload+f.PayloadLen]
+	udp[6], udp[7] = 0, 0
+	addresses := frame[f.L3+12 : f.L3+20]
+	if f.IPv6 {
+		addresses = frame[f.L3+8 : f.L3+40]
+	}
+	sum := uint32(17 + len(udp))
+	for _, b := range [][]byte{addresses, udp} {
+		for i, c := range b {
+			sum += uint32(c) << (8 * (1 - i%2))
+		}
+	}
+	sum = sum>>16 + sum&0xffff
+	sum = ^(sum>>16 + sum) & 0xffff
+	if sum == 0 {
+		sum = 0xffff
+	}
+	binary.BigEndian.PutUint16(udp[6:], uint16(sum))
+}
+
 // layout finds the headers of a frame made by wrap.
 func (l link) l3() int { return etherSize + l.tags*tagSize }
 

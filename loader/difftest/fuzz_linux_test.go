@@ -55,12 +55,16 @@ func FuzzFrame(f *testing.F) {
 		steps := []step{
 			{kind: stepOpen, key: opened[0].key, init: opened[0].init},
 			{kind: stepOpen, key: opened[1].key, init: opened[1].init},
+			{kind: stepOpen, key: opened[2].key, init: opened[2].init},
 			{kind: stepFrame, frame: frame},
 			{kind: stepFrame, frame: frame},
 		}
-		if f, v := wire.ParseFrame(frame); v == wire.FrameUDP && f.PayloadLen >= wire.HeaderSize {
+		if f, v := wire.ParseFrame(frame); v == wire.FrameUDP && (f.PayloadLen >= wire.HeaderSize || profileOf(&f.Key) == wire.Compact) {
 			sealed := append([]byte(nil), frame...)
-			wire.Seal(sealed[f.Payload : f.Payload+f.PayloadLen])
+			if profileOf(&f.Key) == wire.Standard {
+				wire.Seal(sealed[f.Payload : f.Payload+f.PayloadLen])
+			}
+			checksum(sealed)
 			steps = append(steps, step{kind: stepFrame, frame: sealed}, step{kind: stepFrame, frame: sealed})
 		}
 		if err := p.replay(s, steps); err != nil {

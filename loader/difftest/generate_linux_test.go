@@ -1,6 +1,7 @@
 package difftest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 
@@ -21,11 +22,12 @@ var otherAddrs = append([]netip.Addr{
 
 // peer is a client that a sequence plays.
 type peer struct {
-	key  wire.Key
-	link link
-	init gate.SessionInit
-	open bool
-	isn  uint32 // of the SYN it sent last
+	key     wire.Key
+	link    link
+	profile wire.Profile
+	init    gate.SessionInit
+	open    bool
+	isn     uint32 // of the SYN it sent last
 
 	unreliable uint32   // next sequence of that space
 	sent       [][]byte // reliable packets to send again
@@ -53,6 +55,7 @@ func newSetup(d *dice) setup {
 	s.config = gate.Config{
 		MaxDatagram:   pick(d, wire.MaxDatagramLimit, wire.MaxDatagramLimit, wire.MaxDatagram, 1000, wire.MinDatagram),
 		Ports:         servedPorts,
+		CompactPorts:  compactPorts,
 		Local:         localAddrs,
 		Sockets:       d.one(2),
 		Features:      gate.FeatureSACK,
@@ -104,8 +107,9 @@ func (g *generator) newPeer(i int) *peer {
 	}
 	p.key = wire.MakeKey(
 		netip.AddrPortFrom(client, uint16(1000+i)),
-		netip.AddrPortFrom(server, pick(d, servedPorts...)),
+		netip.AddrPortFrom(server, pick(d, servedPorts[0], servedPorts[1], compactPorts[0])),
 	)
+	p.profile = profileOf(&p.key)
 	return p
 }
 
@@ -177,6 +181,11 @@ func (g *generator) openSession(p *peer) step {
 	if !d.one(4) {
 		p.init.Features = gate.FeatureSACK
 	}
+	if p.profile == wire.Compact {
+		isn = uint32(uint16(isn))
+		p.init.ClientISN, p.init.ServerISN = isn, uint32(uint16(p.init.ServerISN))
+		p.init.Token = d.u32()
+	}
 	p.open, p.isn, p.unreliable, p.sent = true, isn, isn+1, nil
 	return step{kind: stepOpen, key: p.key, init: p.init}
 }
@@ -212,8 +221,14 @@ func (g *generator) frame(p *peer, payload []byte) step {
 		l.ecn = byte(1 + g.d.n(3))
 	}
 	b = wrap(b, l, &p.key, payload)
+	if p.profile == wire.Compact && !g.d.one(60) {
+		checksum(b)
+	}
 	if g.d.one(9) {
 		b = mutate(g.d, l, b)
+		if p.profile == wire.Compact && g.d.one(2) {
+			checksum(b)
+		}
 	}
 	if len(b) > maxFrame {
 		b = b[:maxFrame]
@@ -234,24 +249,31 @@ func (g *generator) packet(p *peer) []byte {
 	case !p.open && roll < 90 || roll < 7:
 		return g.hello(p)
 	case !p.open:
-		p = &peer{isn: d.u32(), init: gate.SessionInit{ClientISN: d.u32(), Slot: uint32(d.n(g.p.geometry.MaxSessions))}}
+		p = &peer{profile: p.profile, isn: d.u32(), init: gate.SessionInit{ClientISN: d.u32(), Slot: uint32(d.n(g.p.geometry.MaxSessions))}}
 	case roll < 12 && len(p.sent) > 0:
 		return p.sent[d.n(len(p.sent))]
 	}
 	b := g.inSession(p, roll)
-	if d.one(25) && len(b) > wire.HeaderSize {
+	if d.one(25) {
 		b[d.n(len(b))] ^= 1 << d.n(8)
 	}
 	if d.one(50) {
 		b = append(b, byte(d.n(256)))
 	}
-	if !d.one(60) {
+	if p.profile == wire.Standard && !d.one(60) {
 		wire.Seal(b)
 	}
-	if p.open && b[8]&byte(wire.FlagPSH) != 0 && d.one(2) {
+	if p.open && isReliable(p.profile, b) && d.one(2) {
 		p.remember(b)
 	}
 	return b
+}
+
+func isReliable(p wire.Profile, b []byte) bool {
+	if p == wire.Compact {
+		return b[2]&0x40 != 0
+	}
+	return b[8]&byte(wire.FlagPSH) != 0
 }
 
 func (p *peer) remember(b []byte) {
@@ -281,40 +303,127 @@ func (g *generator) inSession(p *peer, roll int) []byte {
 	if d.one(10) {
 		extra = pick(d, wire.FlagURG, wire.FlagECE, wire.FlagCWR, wire.FlagECE|wire.FlagCWR)
 	}
-	b := g.body[:wire.HeaderSize]
 	switch {
 	case roll < 60: // reliable
 		h.Flags = wire.FlagACK | wire.FlagPSH | extra
 		h.Sequence = g.sequence(&state)
-		b = g.messages(g.block(b, p, &h, flow))
 	case roll < 72: // pure acknowledgement
 		h.Flags = wire.FlagACK | extra
 		h.Sequence = state.Window.Next
-		b = g.block(b, p, &h, flow)
 	case roll < 86: // unreliable
 		h.Flags = wire.FlagACK | extra
 		h.Sequence = g.unreliable(p, &state)
-		b = g.messages(g.block(b, p, &h, flow))
 	case roll < 90: // keepalive
 		h.Flags = wire.FlagACK | wire.FlagPSH | extra
 		h.Sequence = pick(d, state.Window.Next-1, state.Window.Next-1, g.sequence(&state))
-		b = g.block(b, p, &h, flow)
 	case roll < 93: // FIN
 		h.Flags = wire.FlagACK | wire.FlagPSH | wire.FlagFIN | extra
 		h.Sequence = g.sequence(&state)
-		b = g.reason(g.block(b, p, &h, flow))
 	case roll < 96: // RST
 		h.Flags = wire.FlagACK | wire.FlagRST
 		h.Sequence = state.Window.Next + pick(d, 0, uint32(d.n(1024)), -uint32(d.n(1024)), 1024, 1025, 1<<32-1024, 1<<32-1025, d.u32())
-		b = g.reason(b)
 	default: // anything
 		h.Flags = wire.Flags(d.n(256))
 		h.Sequence = pick(d, g.sequence(&state), d.u32())
 		h.Ack = pick(d, h.Ack, d.u32())
-		b = g.messages(g.block(b, p, &h, flow))
 	}
-	h.Put(b)
+	if p.profile == wire.Compact && d.one(3) && roll < 93 {
+		h.Flags &^= wire.FlagACK
+		if !d.one(20) {
+			h.Flags &^= wire.FlagECE
+		}
+	}
+	start := g.start(p, &h)
+	b := g.body[:start]
+	words := byte(0)
+	if reset := roll >= 93 && roll < 96; !reset && (p.profile == wire.Standard || h.Flags&wire.FlagACK != 0) {
+		b, words = g.block(b, p, &h, flow)
+	}
+	switch {
+	case roll >= 72 && roll < 86, roll < 60, roll >= 96:
+		b = g.messages(b)
+	case roll >= 90:
+		b = g.reason(b)
+	}
+	if p.profile == wire.Standard {
+		h.Put(b)
+		return b
+	}
+	if roll >= 93 && roll < 96 {
+		b = binary.BigEndian.AppendUint32(b, pick(d, state.Token, state.Token, state.Token, d.u32()))
+		if d.one(20) {
+			words = byte(d.n(3))
+		}
+	}
+	_, _, err := wire.ParseMessage(b[start:])
+	h.Fragment = (err == nil && bytes.IndexByte(firstTypes(b[start:]), wire.TypeFragment) >= 0) != d.one(30)
+	g.putCompact(b, &h, words)
 	return b
+}
+
+// start is where the body of a packet begins, or the acknowledgement block of
+// the standard profile.
+func (g *generator) start(p *peer, h *wire.Header) int {
+	switch {
+	case p.profile == wire.Standard:
+		return wire.HeaderSize
+	case h.Flags&wire.FlagACK == 0:
+		return compactSize
+	}
+	return compactSize + compactAckSize
+}
+
+const (
+	compactSize    = 8
+	compactAckSize = 5
+)
+
+// putCompact writes a header of the compact profile, legal or not.
+func (g *generator) putCompact(b []byte, h *wire.Header, words byte) {
+	d := g.d
+	binary.BigEndian.PutUint16(b, uint16(h.Sequence))
+	b[2], b[3] = 0, byte(d.n(4))
+	for _, f := range []struct {
+		flag wire.Flags
+		bit  byte
+	}{
+		{wire.FlagACK, 0x01}, {wire.FlagSYN, 0x02}, {wire.FlagFIN, 0x04}, {wire.FlagRST, 0x08},
+		{wire.FlagURG, 0x20}, {wire.FlagPSH, 0x40}, {wire.FlagECE, 0x80},
+	} {
+		if h.Flags&f.flag != 0 {
+			b[2] |= f.bit
+		}
+	}
+	if h.Fragment {
+		b[2] |= 0x10
+	}
+	if h.Flags&wire.FlagCWR != 0 {
+		b[3] |= 0x80
+	}
+	if h.Flags&(wire.FlagSYN|wire.FlagRST) != 0 && !d.one(10) {
+		b[3] = 0
+	}
+	if d.one(60) {
+		b[3] |= 1 << d.n(8)
+	}
+	binary.BigEndian.PutUint32(b[4:], uint32(h.Timestamp))
+	if h.Flags&wire.FlagACK != 0 {
+		b[8] = words
+		binary.BigEndian.PutUint16(b[9:], uint16(h.Ack))
+		binary.BigEndian.PutUint16(b[11:], h.Window)
+	}
+}
+
+// firstTypes lists the types of messages as far as they are well framed.
+func firstTypes(body []byte) (types []byte) {
+	for {
+		m, rest, err := wire.ParseMessage(body)
+		if err != nil {
+			return types
+		}
+		types = append(types, m.Type)
+		body = rest
+	}
 }
 
 // ack chooses what to acknowledge: mostly what was sent.
@@ -385,10 +494,10 @@ func (g *generator) unreliable(p *peer, s *gate.SessionState) uint32 {
 
 // block appends the acknowledgement block of a session that has them, and
 // sometimes of one that has not.
-func (g *generator) block(b []byte, p *peer, h *wire.Header, flow *commit.Flow) []byte {
+func (g *generator) block(b []byte, p *peer, h *wire.Header, flow *commit.Flow) (out []byte, first byte) {
 	d := g.d
 	if (p.init.Features&gate.FeatureSACK == 0) != d.one(60) {
-		return b
+		return b, 0
 	}
 	sent := int(int32(flow.SndNxt() - h.Ack - 1)) // bits that may be set
 	words := pick(d, 0, 0, 1, 1, 2, 2, 3, 4, 5)
@@ -398,14 +507,22 @@ func (g *generator) block(b []byte, p *peer, h *wire.Header, flow *commit.Flow) 
 	if d.one(60) {
 		words = d.n(256)
 	}
-	b = append(b, byte(words))
+	if p.profile == wire.Standard {
+		b = append(b, byte(words))
+	}
 	if words == 0 {
-		return b
+		return b, 0
 	}
 	nowMicros := g.p.now / 1000
 	echo := pick(d, nowMicros, nowMicros-uint64(d.n(1_000_000)), 0, nowMicros-rttEdge+uint64(d.n(2_000_000)), nowMicros+uint64(d.n(2000)), d.u64())
-	b = binary.BigEndian.AppendUint64(b, echo)
-	b = binary.BigEndian.AppendUint32(b, pick(d, 0, uint32(d.n(1000)), d.u32()))
+	delay := pick(d, 0, uint32(d.n(1000)), d.u32())
+	if p.profile == wire.Standard {
+		b = binary.BigEndian.AppendUint64(b, echo)
+		b = binary.BigEndian.AppendUint32(b, delay)
+	} else {
+		b = binary.BigEndian.AppendUint32(b, uint32(echo))
+		b = binary.BigEndian.AppendUint16(b, uint16(delay))
+	}
 	for i := range min(words-1, 8) {
 		legal := min(max(sent-64*i, 0), 64)
 		word := d.u64() & (1<<legal - 1)
@@ -422,7 +539,7 @@ func (g *generator) block(b []byte, p *peer, h *wire.Header, flow *commit.Flow) 
 		}
 		b = binary.BigEndian.AppendUint64(b, word)
 	}
-	return b
+	return b, byte(words)
 }
 
 // rttEdge is the round trip that is not believed any more, in microseconds.
@@ -494,6 +611,10 @@ func (g *generator) syn(p *peer) []byte {
 	p.isn = d.u32()
 	h := wire.Header{Sequence: p.isn, Flags: wire.FlagSYN, Window: 1024, Timestamp: d.u64()}
 	b := h.AppendTo(g.body[:0])
+	if p.profile == wire.Compact {
+		b = b[:compactSize]
+		g.putCompact(b, &h, 0)
+	}
 	kind := byte(0)
 	for range d.n(4) {
 		kind += byte(1 + d.n(3))
@@ -521,7 +642,9 @@ func (g *generator) syn(p *peer) []byte {
 	for len(b) < pick(d, wire.MinSYN, wire.MinSYN, wire.MinSYN, wire.MinSYN-1, 80) {
 		b = append(b, byte(d.n(256)/255))
 	}
-	wire.Seal(b)
+	if p.profile == wire.Standard {
+		wire.Seal(b)
+	}
 	return b
 }
 
@@ -534,8 +657,13 @@ func (g *generator) hello(p *peer) []byte {
 	}
 	keys := g.keys
 	keys.Current = uint32(d.n(2))
-	opts := wire.Options{Cookie: keys.Make(&p.key, isn), HasCookie: true, SACK: d.one(2)}
-	server := wire.CookieSequence(opts.Cookie)
+	profile := p.profile
+	if d.one(20) {
+		profile = wire.Compact - profile // the other's cookie
+	}
+	isn = p.profile.ClientSequence(isn)
+	opts := wire.Options{Cookie: keys.Make(profile, &p.key, isn), HasCookie: true, SACK: d.one(2)}
+	server := p.profile.ServerSequence(opts.Cookie)
 	switch d.n(12) {
 	case 0:
 		opts.Cookie ^= 1 << d.n(64)
@@ -544,17 +672,25 @@ func (g *generator) hello(p *peer) []byte {
 	case 2:
 		isn += uint32(d.n(3)) - 1
 	}
-	b := wire.AppendHello(g.body[:0], isn, server, opts, d.u64())
+	b := p.profile.AppendHello(g.body[:0], isn, server, opts, d.u64())
+	start, flags := wire.HeaderSize, 8
+	if p.profile == wire.Compact {
+		start, flags = compactSize+compactAckSize, 2
+	}
 	switch d.n(10) {
 	case 0:
-		b[wire.HeaderSize+d.n(8)] ^= 1 << d.n(8)
+		b[start+d.n(8)] ^= 1 << d.n(8)
 	case 1:
-		b = b[:wire.HeaderSize+d.n(len(b)-wire.HeaderSize+1)]
+		b = b[:start+d.n(len(b)-start+1)]
 	case 2:
 		b = append(b, byte(d.n(256)))
 	case 3:
-		b[8] |= byte(pick(d, wire.FlagURG, wire.FlagECE, wire.FlagFIN))
+		b[flags] |= byte(pick(d, wire.FlagURG, wire.FlagECE, wire.FlagFIN, wire.FlagPSH))
+	case 4:
+		b[flags+1+d.n(start-flags-1)] ^= 1 << d.n(8) // in the header
 	}
-	wire.Seal(b)
+	if p.profile == wire.Standard {
+		wire.Seal(b)
+	}
 	return b
 }

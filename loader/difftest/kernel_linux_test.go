@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -38,7 +39,7 @@ type sessionEntry struct {
 	worker, features, clientISN, rcvNxt, rcvHigh, replayHi uint32
 	replayBits                                             uint64
 	packets, bytes, committed, duplicates, rejected        uint64
-	marked, _                                              uint32
+	marked, token                                          uint32
 	rcvBits                                                [16]uint64
 }
 
@@ -49,6 +50,7 @@ func (e *sessionEntry) state() gate.SessionState {
 		ReplayHigh: e.replayHi, ReplayBits: e.replayBits,
 		Packets: e.packets, Bytes: e.bytes, Committed: e.committed,
 		Duplicates: e.duplicates, Rejected: e.rejected, Marked: e.marked != 0,
+		Token: e.token,
 	}
 }
 
@@ -102,7 +104,7 @@ func geometry(slots int) commit.Geometry {
 func newKernel(t testing.TB, slots int) *kernel {
 	t.Helper()
 	requireXDP(t)
-	g, err := loader.Load(loader.Options{Geometry: geometry(slots), Ports: servedPorts})
+	g, err := loader.Load(loader.Options{Geometry: geometry(slots), Ports: servedPorts, CompactPorts: compactPorts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,6 +347,17 @@ func usableCPUs() []int {
 }
 
 var servedPorts = []uint16{9000, 40001}
+
+// compactPorts speak the compact profile.
+var compactPorts = []uint16{9002}
+
+// profileOf is what a port speaks.
+func profileOf(key *wire.Key) wire.Profile {
+	if slices.Contains(compactPorts, key.ServerPort) {
+		return wire.Compact
+	}
+	return wire.Standard
+}
 
 var localAddrs = []netip.Addr{
 	netip.MustParseAddr("192.0.2.1"),

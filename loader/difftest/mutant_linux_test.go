@@ -21,12 +21,12 @@ type edit struct {
 	known   bool // there is a session, and its flow
 }
 
-// onPacket makes a mutant that sees packets with a right checksum, and may
-// change them for the twin.
+// onPacket makes a mutant that sees packets of the standard profile with a
+// right checksum, and may change them for the twin.
 func onPacket(change func(e *edit)) func(p *pair, frame []byte) {
 	return func(p *pair, frame []byte) {
 		f, v := wire.ParseFrame(frame)
-		if v != wire.FrameUDP || f.BadLength {
+		if v != wire.FrameUDP || f.BadLength || profileOf(&f.Key) != wire.Standard {
 			return
 		}
 		e := edit{p: p, key: f.Key, payload: frame[f.Payload : f.Payload+f.PayloadLen]}
@@ -38,6 +38,27 @@ func onPacket(change func(e *edit)) func(p *pair, frame []byte) {
 			e.flow = p.regions.Flow(e.state.Slot)
 		}
 		change(&e)
+	}
+}
+
+// onCompact is onPacket for the compact profile. The checksum is put right
+// again.
+func onCompact(change func(e *edit)) func(p *pair, frame []byte) {
+	return func(p *pair, frame []byte) {
+		f, v := wire.ParseFrame(frame)
+		if v != wire.FrameUDP || f.BadLength || profileOf(&f.Key) != wire.Compact || !f.ChecksumValid(frame) {
+			return
+		}
+		e := edit{p: p, key: f.Key, payload: frame[f.Payload : f.Payload+f.PayloadLen]}
+		var err error
+		if e.head, _, err = wire.Compact.ParseHeader(e.payload); err != nil {
+			return
+		}
+		if e.state, e.known = p.twin.Session(f.Key); e.known {
+			e.flow = p.regions.Flow(e.state.Slot)
+		}
+		change(&e)
+		checksum(frame)
 	}
 }
 
@@ -58,7 +79,8 @@ func onReply(change func(reply []byte, f *wire.Frame)) func(p *pair, frame, repl
 
 var mutants = []mutant{
 	{name: "checksum_ignored", before: func(_ *pair, frame []byte) {
-		if f, v := wire.ParseFrame(frame); v == wire.FrameUDP && f.PayloadLen >= wire.HeaderSize {
+		f, v := wire.ParseFrame(frame)
+		if v == wire.FrameUDP && f.PayloadLen >= wire.HeaderSize && profileOf(&f.Key) == wire.Standard {
 			wire.Seal(frame[f.Payload : f.Payload+f.PayloadLen])
 		}
 	}},
@@ -198,6 +220,42 @@ var mutants = []mutant{
 		if body := e.payload[wire.HeaderSize:]; e.known && e.head.Flags == pshAck && len(body) > block && body[block] == wire.TypePad {
 			body[block]++
 			wire.Seal(e.payload)
+		}
+	})},
+	{name: "compact_checksum_ignored", before: func(_ *pair, frame []byte) {
+		if f, v := wire.ParseFrame(frame); v == wire.FrameUDP && profileOf(&f.Key) == wire.Compact {
+			checksum(frame)
+		}
+	}},
+	{name: "compact_port_missing", config: func(c *gate.Config) { c.CompactPorts = nil }},
+	{name: "compact_port_in_standard_profile", config: func(c *gate.Config) {
+		c.Ports, c.CompactPorts = append(c.Ports[:2:2], c.CompactPorts...), nil
+	}},
+	{name: "compact_fragment_flag_ignored", before: onCompact(func(e *edit) {
+		const fragment = 0x10
+		if e.known && e.head.Flags&^(wire.FlagACK|wire.FlagPSH) == 0 {
+			e.payload[2] &^= fragment
+		}
+	})},
+	{name: "compact_token_ignored", before: onCompact(func(e *edit) {
+		if n := len(e.payload); e.known && e.head.Flags == wire.FlagACK|wire.FlagRST && n == 18 {
+			binary.BigEndian.PutUint32(e.payload[n-4:], e.state.Token)
+		}
+	})},
+	{name: "compact_delay_ignored", before: onCompact(func(e *edit) {
+		if e.known && e.head.Flags&wire.FlagACK != 0 && len(e.payload) >= 19 && e.payload[8] > 0 {
+			e.payload[17], e.payload[18] = 0, 0
+		}
+	})},
+	{name: "compact_numbers_not_near", before: onCompact(func(e *edit) {
+		// Of a window that wraps, those before the wrap are taken for new.
+		if e.known && e.head.Flags&wire.FlagPSH != 0 && uint16(e.state.Window.Next) < uint16(e.head.Sequence) {
+			binary.BigEndian.PutUint16(e.payload, uint16(e.head.Sequence-0x8000))
+		}
+	})},
+	{name: "compact_ack_always_there", before: onCompact(func(e *edit) {
+		if e.known && e.head.Flags == 0 {
+			e.payload[2] |= 0x01
 		}
 	})},
 	{name: "session_starts_over", before: onPacket(func(e *edit) {

@@ -94,7 +94,8 @@ type pair struct {
 	mutant    *mutant // what is wrong with the twin, or nil
 	mutantSaw byte
 
-	seen [gate.OutcomeMax]int // frames, by outcome
+	seen    [gate.OutcomeMax]int // frames, by outcome
+	compact [gate.OutcomeMax]int // of these, to a port of the compact profile
 }
 
 // mutant makes the twin decide by a changed rule.
@@ -241,7 +242,7 @@ func harness(err error) error {
 
 func (p *pair) openSession(s *step) error {
 	info := commit.FlowInfo{
-		ID: s.init.ID, Key: s.key, ClientISN: s.init.ClientISN, ServerISN: s.init.ServerISN,
+		ID: s.init.ID, Key: s.key, ClientISN: s.init.ClientISN, ServerISN: s.init.ServerISN, Token: s.init.Token,
 		SndNxt: s.init.ServerISN + 1, Opened: p.now,
 	}
 	p.regions.Flow(s.init.Slot).Open(&info, wire.ReceiveWindow)
@@ -307,6 +308,9 @@ func (p *pair) frame(frame []byte) error {
 		return harness(err)
 	}
 	p.seen[outcome]++
+	if profileOf(&f.Key) == wire.Compact {
+		p.compact[outcome]++
+	}
 	if err := p.learnNow(known, init.Slot, seen, out, &f, verdict); err != nil {
 		return err
 	}
@@ -374,12 +378,16 @@ const flowSize = 256
 // keeps the nanosecond; a SYN|ACK tells the microsecond, which is all that its
 // answer is made of. What leaves neither does not depend on the time.
 func (p *pair) learnNow(known bool, slot uint32, seen uint64, out []byte, f *wire.Frame, verdict gate.Verdict) error {
-	const offTimestamp = 13
+	const offTimestamp, offCompact = 13, 4
 	now := p.now
 	if last := p.lastSeen(slot); known && last != seen {
 		now = last
-	} else if at := f.Payload + offTimestamp; verdict == gate.TX && len(out) >= at+8 {
-		now = binary.BigEndian.Uint64(out[at:]) * 1000
+	} else if verdict == gate.TX && profileOf(&f.Key) == wire.Compact {
+		micros := now / 1000
+		low := binary.BigEndian.Uint32(out[f.Payload+offCompact:])
+		now = (micros + uint64(low-uint32(micros))) * 1000
+	} else if verdict == gate.TX {
+		now = binary.BigEndian.Uint64(out[f.Payload+offTimestamp:]) * 1000
 	}
 	if now/1000 < p.now/1000 {
 		return fmt.Errorf("the program's clock went back from %d to %d", p.now, now)

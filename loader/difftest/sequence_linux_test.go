@@ -109,7 +109,7 @@ func TestSequences(t *testing.T) {
 		{"few_slots", 16, 60, 2000},
 		{"many_slots", 2048, 40, 10_000},
 	}
-	var seen [gate.OutcomeMax]int
+	var seen, compact [gate.OutcomeMax]int
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPair(t, tt.slots)
@@ -127,11 +127,15 @@ func TestSequences(t *testing.T) {
 			t.Logf("%d packets agree, %.0f per second", p.frames, float64(p.frames)/took.Seconds())
 			for outcome, n := range p.seen {
 				seen[outcome] += n
+				compact[outcome] += p.compact[outcome]
 			}
 		})
 	}
 	for outcome := range gate.OutcomeMax {
-		t.Logf("%10d %v", seen[outcome], outcome)
+		t.Logf("%10d, %10d compact: %v", seen[outcome], compact[outcome], outcome)
+		if compact[outcome] == 0 && outcome >= gate.DropUDPLength && outcome != gate.AbortedReply && want >= 100_000 {
+			t.Errorf("no compact packet left by %v", outcome)
+		}
 		if seen[outcome] == 0 && outcome != gate.AbortedReply && want >= 100_000 {
 			t.Errorf("no packet left by %v", outcome)
 		}

@@ -45,7 +45,7 @@ func TestHelloMeetsOneWorker(t *testing.T) {
 				sockets++
 			}
 			for isn := range uint32(3) {
-				cookie := keys.Make(&key, isn)
+				cookie := keys.Make(wire.Standard, &key, isn)
 				hello := wire.AppendHello(nil, isn, wire.CookieSequence(cookie), wire.Options{Cookie: cookie, HasCookie: true}, 1)
 				n := copy(k.in[:], wrap(nil, link{v6: client.Addr().Is6()}, &key, hello))
 				if _, got, _, err := k.frame(n); err != nil || got != want {

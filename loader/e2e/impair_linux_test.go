@@ -23,9 +23,25 @@ import (
 	"github.com/xrudp/xrudp/userspace/worker"
 )
 
-// TestBots has bots play over native XDP and a path with everything that paths
-// do to packets, both ways.
+// TestBots has bots play in either profile, over a path with everything that
+// paths do to packets, both ways.
 func TestBots(t *testing.T) {
+	tests := []struct {
+		mode    string
+		profile client.Profile
+	}{
+		{config.ModeNative, client.Standard},
+		{config.ModeNative, client.Compact},
+		{config.ModeGeneric, client.Compact},
+		{config.ModeUDP, client.Compact},
+	}
+	for _, tt := range tests {
+		t.Run(tt.mode+"_"+tt.profile.String(), func(t *testing.T) { testBots(t, tt.mode, tt.profile) })
+	}
+}
+
+func testBots(t *testing.T, mode string, profile client.Profile) {
+	const compactPort = port + 1
 	bad := impair.Conditions{Link: impair.Link{
 		Delay: 20 * time.Millisecond, Loss: 0.05, Duplicate: 0.02, Corrupt: 0.02,
 		Reorder: 0.05, ReorderDelay: 15 * time.Millisecond,
@@ -43,7 +59,8 @@ func TestBots(t *testing.T) {
 
 	cfg := config.Default()
 	cfg.Instance = fmt.Sprintf("e2e-%d", os.Getpid())
-	cfg.Interface, cfg.Mode, cfg.Workers = lab.ServerInterface, config.ModeNative, 1
+	cfg.Interface, cfg.Mode, cfg.Workers = lab.ServerInterface, mode, 1
+	cfg.CompactListen = fmt.Sprintf(":%d", compactPort)
 	cfg.MaxSessions, cfg.CommitSlots, cfg.StateDir = 64, 1024, t.TempDir()
 	var server *xrudpd.Server
 	err = l.Server.Do(func() (err error) {
@@ -66,10 +83,15 @@ func TestBots(t *testing.T) {
 	}()
 	server.Start()
 
+	address := netip.AddrPortFrom(l.Server.IPv4, port)
+	if profile == client.Compact {
+		address = netip.AddrPortFrom(l.Server.IPv4, compactPort)
+	}
 	check, err := bots.New(bots.Options{
-		Server: netip.AddrPortFrom(l.Server.IPv4, port).String(),
+		Server: address.String(),
 		Bots:   12, Rooms: 2, Rate: 20, Duration: 3 * time.Second,
 		Client: client.Options{
+			Profile:      profile,
 			CloseTimeout: 10 * time.Second,
 			DialUDP: func(ctx context.Context, address string) (conn net.Conn, err error) {
 				err = l.Client.Do(func() (err error) {
@@ -96,7 +118,7 @@ func TestBots(t *testing.T) {
 		t.Fatal(err)
 	}
 	if st.Gate[gate.TXAck] == 0 {
-		t.Error("the kernel acknowledged nothing")
+		t.Error("the gate acknowledged nothing")
 	}
 	for d, name := range map[impair.Direction]string{impair.ToServer: "to the server", impair.ToClient: "to the clients"} {
 		s := stage.Stats(d)

@@ -457,6 +457,203 @@ def all_invalid():
     return out
 
 
+# --- the compact profile ---------------------------------------------------
+
+COMPACT_FLAGS = {"ACK": 0x01, "SYN": 0x02, "FIN": 0x04, "RST": 0x08,
+                 "FRAG": 0x10, "URGENT": 0x20, "REL": 0x40, "ECE": 0x80}
+COMPACT_SERVER = ("198.51.100.1", 7778)
+COMPACT_X = 0xFFFD  # numbers wrap soon
+
+
+def compact_cookie(which, client, server, seq):
+    return siphash24(*SECRETS[which], cookie_input(client, server, seq) + b"\x02") & ~1 | which
+
+
+COMPACT_COOKIE = compact_cookie(0, CLIENT, COMPACT_SERVER, COMPACT_X)
+COMPACT_Y = COMPACT_COOKIE >> 1 & 0xFFFF
+TOKEN = COMPACT_COOKIE >> 32
+
+
+def compact(flags, seq, timestamp, body=b"", ack=0, window=WINDOW, words=0, priority=0):
+    """A packet; body is what follows the window, or the header without ACK."""
+    bits = 0
+    for name in flags.split("|"):
+        if name == "CWR":
+            priority |= 0x80
+        elif name:
+            bits |= COMPACT_FLAGS[name]
+    header = struct.pack(">HBBI", seq & 0xFFFF, bits, priority, timestamp & M32)
+    if bits & COMPACT_FLAGS["ACK"]:
+        header += struct.pack(">BHH", words, ack & 0xFFFF, window)
+    return header + body
+
+
+def compact_echo(echo, delay, bitmap=()):
+    return struct.pack(">IH", echo & M32, delay // 16) + b"".join(struct.pack(">Q", w) for w in bitmap)
+
+
+def compact_ack(number, seq, timestamp, echo, delay=0, bitmap=()):
+    return compact("ACK", seq, timestamp, compact_echo(echo, delay, bitmap), number, words=1 + len(bitmap))
+
+
+def describe_compact(data):
+    seq, bits, priority, timestamp = struct.unpack(">HBBI", data[:8])
+    names = [name for name, bit in COMPACT_FLAGS.items() if bits & bit]
+    if priority & 0x80:
+        names.append("CWR")
+    out = {"sequence": seq, "flags": names, "priority": priority & 3, "timestamp": hex64(timestamp)}
+    if bits & COMPACT_FLAGS["ACK"]:
+        _, out["ack"], out["window"] = struct.unpack(">BHH", data[8:13])
+    return out
+
+
+def compact_valid(name, to, data, kind, sack=True, **fields):
+    entry = {"name": "compact_" + name, "profile": "compact", "to": to, "sack": sack, "hex": data.hex(),
+             "kind": kind, "header": describe_compact(data)}
+    if data[2] & COMPACT_FLAGS["ACK"] and kind not in ("syn_ack", "hello", "reset") and sack:
+        entry["ack_block"] = acked()
+    entry.update(fields)
+    return entry
+
+
+def compact_invalid(name, to, data, error, sack=True):
+    return {"name": "compact_" + name, "profile": "compact", "to": to, "sack": sack, "hex": data.hex(), "error": error}
+
+
+def compact_conversation():
+    packets, steps = [], []
+    c0 = 900_000_000
+    s0 = (7 << 32) - 30_000  # 32 bits of the server's clock wrap
+    X, Y = COMPACT_X, COMPACT_Y
+
+    def ask(at, outcome, entry, reply=None, **more):
+        packets.append(entry)
+        step = {"time": at, "from": "client", "packet": entry["name"], "outcome": outcome}
+        if reply is not None:
+            packets.append(reply)
+            step["reply"] = reply["name"]
+        step.update(more)
+        steps.append(step)
+
+    def tell(at, entry):
+        packets.append(entry)
+        steps.append({"time": at, "from": "server", "packet": entry["name"]})
+
+    def ack(name, at, number, echo, bitmap=(), seq=Y + 1):
+        return compact_valid(name, "client", compact_ack(number, seq, at, echo, 0, bitmap), "ack",
+                             ack_block=acked(echo, 0, bitmap))
+
+    opts = options(sack=True, mtu=1472)
+    ask(s0, "tx_syn_ack",
+        compact_valid("syn", "server", compact("SYN", X, c0, opts + b"\x00" * (56 - len(opts))), "syn",
+                      options=said(sack=True, mtu=1472)),
+        compact_valid("syn_ack", "client",
+                      compact("SYN|ACK", Y, s0, options(COMPACT_COOKIE, True, 1472), X + 1), "syn_ack",
+                      options=said(COMPACT_COOKIE, True, 1472)))
+    ask(s0 + 20_000, "redirect_hello",
+        compact_valid("hello", "server",
+                      compact("ACK|REL", X + 1, c0 + 20_000,
+                              message(HELLO, 0, 0, options(COMPACT_COOKIE, True, 1472)), Y + 1),
+                      "hello", options=said(COMPACT_COOKIE, True, 1472)),
+        opens=True)
+    tell(s0 + 20_048,
+         compact_valid("hello_ack", "client", compact_ack(X + 2, Y + 1, s0 + 20_048, c0 + 20_000, 48), "ack",
+                       ack_block=acked(c0 + 20_000, 48)))
+    first = (0x01, 0, 0, b"hello")
+    ask(s0 + 40_000, "tx_ack",
+        compact_valid("data", "server", compact("REL", X + 2, c0 + 40_000, message(*first), priority=2), "reliable",
+                      messages=[told(*first)]),
+        ack("data_ack", s0 + 40_000, X + 3, c0 + 40_000))
+    third = (0x01, 0, 2, b"third")
+    ask(s0 + 50_000, "tx_ack",
+        compact_valid("data_ahead", "server",
+                      compact("ACK|REL", X + 4, c0 + 50_000, message(*third), Y + 1), "reliable",
+                      messages=[told(*third)]),
+        ack("data_ahead_ack", s0 + 50_000, X + 3, c0 + 50_000, [1]))
+    chunk = (0xF1, 3, 0, struct.pack(">IHHHB", 0, 0, 2, 4, 9) + b"data")
+    ask(s0 + 60_000, "tx_ack",
+        compact_valid("fragment", "server",
+                      compact("REL|FRAG", X + 3, c0 + 60_000, message(*chunk)), "reliable", messages=[told(*chunk)]),
+        ack("fragment_ack", s0 + 60_000, X + 5, c0 + 60_000))
+    steps.append({"time": s0 + 61_000, "from": "client", "packet": "compact_data", "outcome": "tx_ack_duplicate",
+                  "reply": "compact_duplicate_ack"})
+    packets.append(ack("duplicate_ack", s0 + 61_000, X + 5, c0 + 40_000))
+    far = (0x01, 0, 3, b"too far")
+    ask(s0 + 63_000, "drop_sequence",
+        compact_valid("data_beyond_window", "server",
+                      compact("REL", X + 5 + WINDOW, c0 + 63_000, message(*far)), "reliable", messages=[told(*far)]))
+    answer = (0x05, 0, 0, b"world")
+    tell(s0 + 70_000,
+         compact_valid("server_data", "client", compact("REL", Y + 1, s0 + 70_000, message(*answer)), "reliable",
+                       messages=[told(*answer)]))
+    ask(s0 + 90_000, "absorb_ack",
+        compact_valid("client_ack", "server", compact_ack(Y + 2, X + 5, c0 + 80_000, s0 + 70_000, 96), "ack",
+                      ack_block=acked((s0 + 70_000) & M32, 96)))
+    ask(s0 + 92_000, "drop_ack",
+        compact_valid("client_ack_forged", "server", compact("ACK", X + 5, c0 + 81_000, b"", Y + 3), "ack"))
+    moved = (0x10, 1, 0, b"\x01\x02\x03\x04")
+    ask(s0 + 100_000, "redirect_data",
+        compact_valid("unreliable", "server", compact("", X + 1, c0 + 100_000, message(*moved), priority=3),
+                      "unreliable", messages=[told(*moved)]))
+    steps.append({"time": s0 + 101_000, "from": "client", "packet": "compact_unreliable", "outcome": "drop_replay"})
+    ask(s0 + 1_100_000, "tx_keepalive",
+        compact_valid("keepalive", "server", compact("REL", X + 4, c0 + 1_100_000), "keepalive"),
+        ack("keepalive_ack", s0 + 1_100_000, X + 5, c0 + 1_100_000, seq=Y + 2))
+    ask(s0 + 1_150_000, "drop_reset",
+        compact_valid("reset_wrong_token", "server",
+                      compact("ACK|RST", X + 5, c0 + 1_150_000, b"\x03" + struct.pack(">I", TOKEN ^ 1), Y + 2, 0),
+                      "reset", reason=3, token=TOKEN ^ 1))
+    ask(s0 + 1_200_000, "tx_ack",
+        compact_valid("fin", "server", compact("REL|FIN", X + 5, c0 + 1_200_000, b"\x01"), "fin", reason=1),
+        ack("fin_ack", s0 + 1_200_000, X + 6, c0 + 1_200_000, seq=Y + 2))
+    ask(s0 + 1_300_000, "redirect_reset",
+        compact_valid("reset", "server",
+                      compact("ACK|RST", X + 6, c0 + 1_300_000, b"\x08" + struct.pack(">I", TOKEN), Y + 2, 0),
+                      "reset", reason=8, token=TOKEN))
+    return packets, steps
+
+
+def compact_more():
+    one = message(1, 0, 0, b"hello")
+    told_one = [told(1, 0, 0, b"hello")]
+    chunk = message(0xF1, 0, 0, struct.pack(">IHHHB", 0, 1, 2, 4, 9) + b"d")
+    out = [
+        compact_valid("four_words", "client",
+                      compact("ACK|ECE", 5, 7, compact_echo(M32, 65535 * 16, [0, 1 << 63, M64, 2]), 6, words=5), "ack",
+                      ack_block=acked(M32, 65535 * 16, [0, 1 << 63, M64, 2])),
+        compact_valid("urgent_reduced", "server", compact("REL|URGENT|CWR", 5, 7, one, priority=1), "reliable",
+                      messages=told_one),
+        compact_valid("without_sack", "server", compact("ACK|REL", 5, 7, one, 6), "reliable", sack=False,
+                      messages=told_one),
+        compact_valid("fin_acknowledging", "client", compact("ACK|REL|FIN", 5, 7, b"\x07", 6), "fin", reason=7),
+        compact_invalid("truncated", "server", compact("REL", 5, 7)[:7], "truncated"),
+        compact_invalid("block_truncated", "server", compact("ACK", 5, 7, b"", 6)[:12], "truncated"),
+        compact_invalid("oversize", "server", compact("", 5, 7, message(1, 0, 0, b"x" * 1459)), "oversize"),
+        compact_invalid("priority_bit_2", "server", compact("", 5, 7, one, priority=4), "flags"),
+        compact_invalid("ece_without_ack", "server", compact("ECE", 5, 7, one), "flags"),
+        compact_invalid("fin_unreliable", "server", compact("FIN", 5, 7, b"\x01"), "flags"),
+        compact_invalid("fin_frag", "server", compact("REL|FIN|FRAG", 5, 7, b"\x01"), "flags"),
+        compact_invalid("rst_without_ack", "server", compact("RST", 5, 7, b"\x01" + bytes(4)), "flags"),
+        compact_invalid("rst_with_priority", "server",
+                        compact("ACK|RST", 5, 7, b"\x01" + bytes(4), 6, priority=1), "flags"),
+        compact_invalid("syn_short", "server", compact("SYN", 5, 7, bytes(55)), "syn_length"),
+        compact_invalid("rst_without_token", "server", compact("ACK|RST", 5, 7, b"\x01", 6), "reset"),
+        compact_invalid("rst_behind_a_block", "server",
+                        compact("ACK|RST", 5, 7, b"\x01" + bytes(4), 6, words=1), "reset"),
+        compact_invalid("echo_cut", "server", compact("ACK", 5, 7, compact_echo(1, 0)[:5], 6, words=1), "ack_block"),
+        compact_invalid("six_words", "server", compact("ACK", 5, 7, compact_echo(1, 0, [1] * 5), 6, words=6), "ack_block"),
+        compact_invalid("zero_last_word", "server",
+                        compact("ACK", 5, 7, compact_echo(1, 0, [1, 0]), 6, words=3), "ack_block"),
+        compact_invalid("echo_without_sack", "server",
+                        compact("ACK", 5, 7, compact_echo(1, 0), 6, words=1), "ack_block", sack=False),
+        compact_invalid("nothing", "server", compact("", 5, 7), "message"),
+        compact_invalid("frag_without_fragment", "server", compact("REL|FRAG", 5, 7, one), "message"),
+        compact_invalid("fragment_without_frag", "server", compact("REL", 5, 7, one + chunk), "message"),
+        compact_invalid("message_cut", "server", compact("REL", 5, 7, one[:-1]), "message"),
+    ]
+    return out
+
+
 # --- frames.json -----------------------------------------------------------
 
 MACS = bytes.fromhex("020000000001" "020000000002")
@@ -639,6 +836,8 @@ def write(name, value):
 def main():
     packets, steps = conversation()
     packets += more_valid() + all_invalid()
+    compact_packets, compact_steps = compact_conversation()
+    packets += compact_packets + compact_more()
     names = [p["name"] for p in packets]
     assert len(names) == len(set(names)), "two packets of one name"
     write("packets.json", {"packets": packets})
@@ -646,6 +845,11 @@ def main():
         "client": "%s:%d" % CLIENT, "server": "%s:%d" % SERVER,
         "secrets": [{"k0": hex64(a), "k1": hex64(b)} for a, b in SECRETS], "secret": 0,
         "max_datagram": 1472, "client_isn": X, "server_isn": Y, "steps": steps})
+    write("compact_conversation.json", {
+        "client": "%s:%d" % CLIENT, "server": "%s:%d" % COMPACT_SERVER,
+        "secrets": [{"k0": hex64(a), "k1": hex64(b)} for a, b in SECRETS], "secret": 0,
+        "max_datagram": 1472, "client_isn": COMPACT_X, "server_isn": COMPACT_Y, "token": TOKEN,
+        "steps": compact_steps})
     write("frames.json", {"frames": frames()})
     write("cookies.json", cookies())
     write("sequences.json", sequences())

@@ -35,6 +35,14 @@ const (
 // Reason says why a session ended.
 type Reason = wire.Reason
 
+// Profile is a way to write packets. A server speaks one on each of its ports.
+type Profile = wire.Profile
+
+const (
+	Standard = wire.Standard
+	Compact  = wire.Compact // smaller headers, but see PROTOCOL.md section 21.7
+)
+
 // Errors of Send and Receive. The end of the connection is a *ClosedError,
 // which wraps ErrClosed.
 var (
@@ -354,7 +362,7 @@ func read(socket net.Conn, buf []byte, failures int) (n, failed int) {
 // no room: the server sends it again.
 func (c *Conn) receive(b []byte, now uint64) {
 	if c.opts.Handler == nil && c.inbox.full() {
-		if h, body, err := wire.ParseHeader(b); err == nil && c.carriesData(h, body) {
+		if h, body, err := c.opts.Profile.ParseHeader(b); err == nil && c.carriesData(&h, body) {
 			c.refused++
 			return
 		}
@@ -362,16 +370,15 @@ func (c *Conn) receive(b []byte, now uint64) {
 	c.core.packet(b, now)
 }
 
-func (c *Conn) carriesData(h wire.Header, body []byte) bool {
+func (c *Conn) carriesData(h *wire.Header, body []byte) bool {
 	switch {
 	case !c.core.opened || h.Flags&wire.FlagRST != 0:
 		return false
 	case h.Flags&wire.FlagPSH != 0:
 		return true
-	case c.core.session.SACK():
-		var block wire.AckBlock
-		body, _ = wire.ParseAckBlock(body, &block)
 	}
+	var block wire.AckBlock
+	body, _ = c.opts.Profile.ParseBlock(h, c.core.session.SACK(), body, &block)
 	return len(body) > 0
 }
 

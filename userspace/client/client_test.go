@@ -517,7 +517,7 @@ func TestCarriesData(t *testing.T) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, tt := range tests {
-		if got := c.carriesData(wire.Header{Flags: tt.flags}, tt.body); got != tt.want {
+		if got := c.carriesData(&wire.Header{Flags: tt.flags}, tt.body); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}

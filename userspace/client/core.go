@@ -51,6 +51,7 @@ func (c *core) start(now uint64) {
 	c.retryAt = never
 	c.opened = false
 	c.session = session.NewClient(session.Config{
+		Profile:           c.opts.Profile,
 		HandshakeTimeout:  c.opts.HandshakeTimeout,
 		IdleTimeout:       c.opts.IdleTimeout,
 		KeepaliveInterval: c.opts.KeepaliveInterval,

@@ -12,6 +12,9 @@ import (
 
 // Options adjust a connection. The zero value works.
 type Options struct {
+	// Profile is what the server speaks on the port. Default Standard.
+	Profile Profile
+
 	// Handler, where set, is called for every message, from the connection's
 	// own goroutine, and Receive is not used. The payload is valid until it
 	// returns. It may call every method of Conn but Close; while it runs, the

@@ -106,7 +106,7 @@ func (b *backend) hello(key wire.Key, payload []byte, now uint64) {
 		return
 	}
 	if b.full {
-		b.send(key, session.AppendReset(nil, h.Ack, h.Sequence+1, wire.ReasonFull, now))
+		b.send(key, session.AppendReset(nil, wire.Standard, h.Ack, h.Sequence+1, wire.ReasonFull, 0, now))
 		return
 	}
 	if old := b.peers[key]; old != nil {

@@ -43,7 +43,7 @@ type Flow struct {
 	released  uint32
 	opened    uint64
 	delivered uint32
-	_         uint32
+	token     uint32
 	_         [6]uint64
 }
 
@@ -82,6 +82,7 @@ type FlowInfo struct {
 	ID                   uint64
 	Key                  wire.Key
 	ClientISN, ServerISN uint32
+	Token                uint32 // of RST in the compact profile
 	SndNxt               uint32 // next reliable sequence the worker will send
 	Delivered            uint32 // next reliable sequence to hand over, as SetDelivered has it
 	Opened               uint64 // ns, CLOCK_MONOTONIC
@@ -175,6 +176,7 @@ func (f *Flow) Open(info *FlowInfo, window uint16) {
 	f.id = info.ID
 	f.clientISN = info.ClientISN
 	f.serverISN = info.ServerISN
+	f.token = info.Token
 	f.key = packKey(info.Key)
 	f.opened = info.Opened
 	atomic.StoreUint32(&f.delivered, info.Delivered)
@@ -230,6 +232,7 @@ func (f *Flow) Info() FlowInfo {
 		Key:       f.key.unpack(),
 		ClientISN: f.clientISN,
 		ServerISN: f.serverISN,
+		Token:     f.token,
 		SndNxt:    f.SndNxt(),
 		Delivered: atomic.LoadUint32(&f.delivered),
 		Opened:    f.opened,

@@ -16,7 +16,7 @@ func TestFlowCarriesBothHalves(t *testing.T) {
 		t.Error("a zeroed flow is open")
 	}
 	info := FlowInfo{
-		ID: 1 << 60, ClientISN: 3, ServerISN: 4, SndNxt: 5, Opened: 6,
+		ID: 1 << 60, ClientISN: 3, ServerISN: 4, Token: 8, SndNxt: 5, Opened: 6,
 		Key: wire.Key{Client: [16]byte{1, 15: 2}, Server: [16]byte{3, 15: 4}, ClientPort: 0x1234, ServerPort: 0xabcd},
 	}
 	f.Open(&info, 99)

@@ -21,7 +21,9 @@ const (
 type packet struct {
 	key     wire.Key
 	session *SessionState // nil without one
+	profile wire.Profile  // of the port
 	payload []byte        // of UDP
+	intact  bool          // its UDP checksum is right, or nobody's business
 	ce      bool          // of the IP header
 	now     uint64
 	cpu     int
@@ -52,20 +54,16 @@ func (o Outcome) rejects() bool {
 
 // admit checks what every packet has to satisfy.
 func (g *Gate) admit(p *packet) Outcome {
-	switch {
-	case len(p.payload) < wire.HeaderSize:
+	var err error
+	if p.head, p.body, err = p.profile.ParseHeader(p.payload); err != nil {
 		return DropTruncated
+	}
+	switch {
 	case len(p.payload) > g.cfg.MaxDatagram:
 		return DropOversize
-	}
-	var err error
-	if p.head, p.body, err = wire.ParseHeader(p.payload); err != nil {
-		return DropTruncated
-	}
-	switch {
-	case !p.head.Flags.LegalAtServer():
+	case !p.profile.LegalAtServer(&p.head):
 		return DropFlags
-	case !wire.Verify(p.payload):
+	case !p.intact || !p.profile.Verify(p.payload):
 		return DropChecksum
 	case p.head.Flags == wire.FlagSYN:
 		return g.syn(p)
@@ -88,7 +86,7 @@ func (g *Gate) syn(p *packet) Outcome {
 		return DropSYNOption
 	}
 	answer := wire.Options{
-		Cookie:    g.keys.Make(&p.key, p.head.Sequence),
+		Cookie:    g.keys.Make(p.profile, &p.key, p.head.Sequence),
 		HasCookie: true,
 		SACK:      asked.SACK && g.cfg.Features&FeatureSACK != 0,
 		MTU:       uint16(g.cfg.MaxDatagram),
@@ -96,16 +94,13 @@ func (g *Gate) syn(p *packet) Outcome {
 	if asked.HasControl && g.cfg.ControlBytes != 0 {
 		answer.Control, answer.HasControl = g.cfg.ControlBytes, true
 	}
-	p.replied = len(wire.AppendSYNACK(p.reply[:0], p.head.Sequence, answer, p.now/1000))
+	p.replied = len(p.profile.AppendSYNACK(p.reply[:0], p.head.Sequence, answer, p.now/1000))
 	return TXSYNAck
 }
 
-// isHello reports whether the packet claims to return a cookie. The first
-// byte of a HELLO's body is neither a legal acknowledgement block nor a legal
-// message, so the packet can be told apart inside a session too.
-func (p *packet) isHello() bool {
-	return p.head.Flags == wire.FlagACK|wire.FlagPSH && len(p.body) > 0 && p.body[0] == wire.TypeHello
-}
+// isHello reports whether the packet claims to return a cookie, which can be
+// told inside a session too.
+func (p *packet) isHello() bool { return p.profile.IsHello(&p.head, p.body) }
 
 // hello checks a HELLO. Where the client has a session it started anew, and
 // the session's worker is told; otherwise its address chooses a worker.
@@ -114,7 +109,8 @@ func (g *Gate) hello(p *packet) Outcome {
 		return DropHello
 	}
 	cookie := binary.BigEndian.Uint64(p.body[wire.MessageHeaderSize+2:])
-	if !g.keys.Check(cookie, &p.key, p.head.Sequence-1) || p.head.Ack != wire.CookieSequence(cookie)+1 {
+	if !g.keys.Check(p.profile, cookie, &p.key, p.head.Sequence-1) ||
+		p.head.Ack != p.profile.ServerSequence(cookie)+1 {
 		return DropCookie
 	}
 	if p.session != nil {
@@ -144,7 +140,13 @@ func (g *Gate) known(p *packet) Outcome {
 		g.reacknowledge(p, flow, ackStale, true)
 		return TXAckDuplicate
 	}
-	kind := relate(flow, p.head.Ack)
+	p.profile.Expand(&p.head, wire.Reference{
+		Reliable: p.session.Window.Next, Unreliable: p.session.ReplayHigh, Ack: flow.Ack(),
+	})
+	kind := ackStale // as good as none
+	if p.head.Flags&wire.FlagACK != 0 {
+		kind = relate(flow, p.head.Ack)
+	}
 	switch {
 	case kind == ackForged:
 		return DropAck
@@ -181,10 +183,8 @@ func relate(flow *commit.Flow, ack uint32) ackKind {
 // takeBlock reads the acknowledgement block of a session that has them, and
 // checks that it selects nothing that was never sent.
 func (p *packet) takeBlock(flow *commit.Flow) bool {
-	if p.session.Features&FeatureSACK == 0 {
-		return true
-	}
-	rest, err := wire.ParseAckBlock(p.body, &p.block)
+	sack := p.session.Features&FeatureSACK != 0
+	rest, err := p.profile.ParseBlock(&p.head, sack, p.body, &p.block)
 	if err != nil {
 		return false
 	}
@@ -200,7 +200,7 @@ func (p *packet) takeBlock(flow *commit.Flow) bool {
 // reset passes a plausible RST on.
 func (g *Gate) reset(p *packet) Outcome {
 	distance := p.head.Sequence - p.session.Window.Next + wire.ReceiveWindow
-	_, err := wire.ParseReason(p.body)
+	_, err := p.profile.ParseReset(&p.head, p.body, p.session.Token)
 	if err != nil || distance > 2*wire.ReceiveWindow {
 		return DropReset
 	}
@@ -233,7 +233,7 @@ func (g *Gate) reliable(p *packet, flow *commit.Flow, kind ackKind) Outcome {
 		if !wire.IsReason(p.body) {
 			return DropMessage
 		}
-	} else if _, err := wire.CheckMessages(p.body); err != nil {
+	} else if _, err := p.profile.CheckMessages(&p.head, p.body); err != nil {
 		return DropMessage
 	}
 	return g.commit(p, flow, kind)
@@ -302,32 +302,32 @@ func (g *Gate) acknowledge(p *packet, flow *commit.Flow) {
 	if s.Marked {
 		flags |= wire.FlagECE
 	}
-	b := wire.Header{
+	h := wire.Header{
 		Sequence:  flow.SndNxt(),
 		Ack:       s.Window.Next,
 		Flags:     flags,
 		Window:    uint16(window),
 		Timestamp: p.now / 1000,
-	}.AppendTo(p.reply[:0])
-	if s.Features&FeatureSACK != 0 {
-		block := wire.AckBlock{Present: true, Echo: p.head.Timestamp}
-		block.Words = s.Window.Sack(&block.Bitmap)
-		b = block.AppendTo(b)
 	}
-	wire.Seal(b)
-	p.replied = len(b)
+	if s.Features&FeatureSACK == 0 {
+		p.replied = len(p.profile.AppendPacket(p.reply[:0], h, nil, nil))
+		return
+	}
+	block := wire.AckBlock{Present: true, Echo: p.head.Timestamp}
+	block.Words = s.Window.Sack(&block.Bitmap)
+	p.replied = len(p.profile.AppendPacket(p.reply[:0], h, &block, nil))
 }
 
 // unreliable absorbs a pure acknowledgement, or passes messages on.
 func (g *Gate) unreliable(p *packet, flow *commit.Flow, kind ackKind) Outcome {
-	if len(p.body) == 0 {
+	if len(p.body) == 0 && p.head.Flags&wire.FlagACK != 0 {
 		g.accept(p, flow, kind)
 		if kind == ackFresh {
 			return AbsorbAck
 		}
 		return AbsorbAckStale
 	}
-	if _, err := wire.CheckMessages(p.body); err != nil {
+	if _, err := p.profile.CheckMessages(&p.head, p.body); err != nil {
 		return DropMessage
 	}
 	if !p.session.unseen(p.head.Sequence) {
@@ -401,8 +401,7 @@ func (p *packet) absorb(state *commit.FlowState) (changed bool) {
 	if p.block.Echo != 0 {
 		state.Echo = uint32(p.block.Echo)
 	}
-	rtt := p.now/1000 - p.block.Echo - uint64(p.block.Delay)
-	if p.block.Echo != 0 && rtt-1 < rttMax-1 {
+	if rtt := p.profile.RoundTrip(p.now/1000, &p.block); rtt-1 < rttMax-1 {
 		state.RTTMicros = uint32(rtt)
 		state.RTTCount++
 		changed = true

@@ -46,7 +46,8 @@ func (g *Gate) decideFrame(frame []byte, f *wire.Frame, p *packet) Outcome {
 	case wire.FrameNotUDP:
 		return PassNotUDP
 	}
-	if _, ours := g.ports[f.Key.ServerPort]; !ours {
+	var ours bool
+	if p.profile, ours = g.ports[f.Key.ServerPort]; !ours {
 		return PassOtherPort
 	}
 	if f.Group {
@@ -66,6 +67,7 @@ func (g *Gate) decideFrame(frame []byte, f *wire.Frame, p *packet) Outcome {
 		return DropUDPLength
 	}
 	p.payload = frame[f.Payload : f.Payload+f.PayloadLen]
+	p.intact = p.profile != wire.Compact || f.ChecksumValid(frame)
 	return g.decide(p)
 }
 

@@ -40,8 +40,12 @@ type Config struct {
 	// Features are offered in SYN|ACK: FeatureSACK or 0.
 	Features uint32
 
-	// Ports are the UDP ports served, for Frame.
+	// Ports are the UDP ports served in the standard profile, for Frame.
 	Ports []uint16
+
+	// CompactPorts are the UDP ports that speak the compact profile. All
+	// others speak the standard one.
+	CompactPorts []uint16
 
 	// Local are the addresses that are ours, for Frame.
 	Local []netip.Addr
@@ -71,7 +75,7 @@ func (c Config) validate() error {
 	return nil
 }
 
-var errPort = errors.New("port 0 cannot be served")
+var errPort = errors.New("port 0 cannot be served, nor one in two profiles")
 
 // Errors of Create.
 var (
@@ -86,6 +90,7 @@ type SessionInit struct {
 	Worker               uint32
 	Features             uint32 // agreed
 	ClientISN, ServerISN uint32
+	Token                uint32 // of RST in the compact profile
 }
 
 // SessionState is struct session.
@@ -95,6 +100,7 @@ type SessionState struct {
 	Worker     uint32
 	Features   uint32
 	ClientISN  uint32
+	Token      uint32                    // of RST in the compact profile
 	Window     reliability.ReceiveWindow // rcv_nxt, rcv_high, rcv_bits
 	ReplayHigh uint32                    // highest unreliable sequence seen
 	ReplayBits uint64                    // bit i: ReplayHigh - i was seen
@@ -114,6 +120,7 @@ func NewSessionState(init SessionInit) SessionState {
 		Worker:     init.Worker,
 		Features:   init.Features,
 		ClientISN:  init.ClientISN,
+		Token:      init.Token,
 		ReplayHigh: init.ClientISN,
 		ReplayBits: 1,
 	}
@@ -131,7 +138,7 @@ type Gate struct {
 	geometry commit.Geometry
 	writers  []*commit.Writer
 	sessions map[wire.Key]*SessionState
-	ports    map[uint16]struct{}
+	ports    map[uint16]wire.Profile
 	local    map[[16]byte]struct{}
 	stats    [OutcomeMax]uint64
 	reply    [MaxReply]byte
@@ -149,17 +156,19 @@ func New(cfg Config, r *commit.Regions, keys CookieKeys) (*Gate, error) {
 		regions:  r,
 		geometry: r.Geometry(),
 		sessions: make(map[wire.Key]*SessionState),
-		ports:    make(map[uint16]struct{}),
+		ports:    make(map[uint16]wire.Profile),
 		local:    make(map[[16]byte]struct{}),
 	}
 	for n := range g.geometry.Rings() {
 		g.writers = append(g.writers, r.Writer(n))
 	}
-	for _, port := range cfg.Ports {
-		if port == 0 {
-			return nil, errPort
+	for p, ports := range [...][]uint16{wire.Standard: cfg.Ports, wire.Compact: cfg.CompactPorts} {
+		for _, port := range ports {
+			if _, twice := g.ports[port]; twice || port == 0 {
+				return nil, errPort
+			}
+			g.ports[port] = wire.Profile(p)
 		}
-		g.ports[port] = struct{}{}
 	}
 	for _, addr := range cfg.Local {
 		g.local[addr.As16()] = struct{}{}
@@ -217,10 +226,13 @@ type Result struct {
 
 // Datagram decides about a UDP payload that the host received for one of our
 // ports and addresses. ce says that its IP header carried Congestion
-// Experienced. now is in nanoseconds, cpu chooses the commit ring. reply must
+// Experienced; its UDP checksum is right. now is in nanoseconds, cpu chooses the commit ring. reply must
 // hold MaxReply bytes.
 func (g *Gate) Datagram(key wire.Key, payload []byte, ce bool, now uint64, cpu int, reply []byte) Result {
-	p := packet{key: key, payload: payload, ce: ce, now: now, cpu: cpu, reply: reply[:MaxReply]}
+	p := packet{
+		key: key, profile: g.ports[key.ServerPort], payload: payload, intact: true, ce: ce,
+		now: now, cpu: cpu, reply: reply[:MaxReply],
+	}
 	p.session = g.sessions[key]
 	out := g.decide(&p)
 	g.stats[out]++

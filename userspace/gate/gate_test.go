@@ -46,9 +46,9 @@ func TestSipHashReferenceVectors(t *testing.T) {
 func TestCookiesOfBothSecretsHold(t *testing.T) {
 	keys := CookieKeys{Keys: [2]CookieKey{{1, 2}, {3, 4}}}
 	key := wire.Key{ClientPort: 5}
-	old := keys.Make(&key, 7)
+	old := keys.Make(wire.Standard, &key, 7)
 	keys.Current = 1
-	fresh := keys.Make(&key, 7)
+	fresh := keys.Make(wire.Standard, &key, 7)
 	other := key
 	other.ClientPort++
 	tests := []struct {
@@ -67,13 +67,13 @@ func TestCookiesOfBothSecretsHold(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := keys.Check(tt.cookie, &tt.key, tt.isn); got != tt.want {
+			if got := keys.Check(wire.Standard, tt.cookie, &tt.key, tt.isn); got != tt.want {
 				t.Errorf("Check = %v", got)
 			}
 		})
 	}
 	keys.Keys[0] = CookieKey{9, 9}
-	if keys.Check(old, &key, 7) {
+	if keys.Check(wire.Standard, old, &key, 7) {
 		t.Error("a cookie outlives its secret")
 	}
 }
@@ -343,7 +343,7 @@ func TestGateDoesNotAllocate(t *testing.T) {
 	rd := w.regions.Reader(1)
 	w.regions.Flow(70).SetSndNxt(2050)
 	block := &wire.AckBlock{Present: true, Echo: 4_000_000, Words: 1, Bitmap: [4]uint64{3}}
-	cookie := w.keys.Make(&w.key, 55)
+	cookie := w.keys.Make(wire.Standard, &w.key, 55)
 	hello := wire.AppendHello(nil, 55, wire.CookieSequence(cookie), wire.Options{Cookie: cookie, HasCookie: true}, 1)
 	out := make([]byte, MaxReplyFrame)
 	tests := []struct {

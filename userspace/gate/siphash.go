@@ -18,25 +18,34 @@ type CookieKeys struct {
 }
 
 // cookieInput is what a cookie proves: the key and the client's initial
-// sequence, as they travel.
+// sequence, as they travel. In the compact profile a byte with the profile's
+// number follows.
 const cookieInput = wire.KeySize + 4
 
+// profileCompact is PROFILE_COMPACT of headers/maps.h.
+const profileCompact = 2
+
 // Make returns the cookie for a client that sent a SYN with sequence isn.
-func (k *CookieKeys) Make(key *wire.Key, isn uint32) uint64 {
-	return k.make(k.Current&1, key, isn)
+func (k *CookieKeys) Make(p wire.Profile, key *wire.Key, isn uint32) uint64 {
+	return k.make(k.Current&1, p, key, isn)
 }
 
 // Check reports whether Make returned cookie for the same client, with either
 // secret.
-func (k *CookieKeys) Check(cookie uint64, key *wire.Key, isn uint32) bool {
-	return k.make(uint32(wire.CookieKeyIndex(cookie)), key, isn) == cookie
+func (k *CookieKeys) Check(p wire.Profile, cookie uint64, key *wire.Key, isn uint32) bool {
+	return k.make(uint32(wire.CookieKeyIndex(cookie)), p, key, isn) == cookie
 }
 
-func (k *CookieKeys) make(which uint32, key *wire.Key, isn uint32) uint64 {
-	var in [cookieInput]byte
-	key.Put((*[wire.KeySize]byte)(in[:]))
+func (k *CookieKeys) make(which uint32, p wire.Profile, key *wire.Key, isn uint32) uint64 {
+	var space [cookieInput + 1]byte
+	in := space[:cookieInput]
+	if p == wire.Compact {
+		in = space[:]
+		in[cookieInput] = profileCompact
+	}
+	key.Put((*[wire.KeySize]byte)(in))
 	binary.BigEndian.PutUint32(in[wire.KeySize:], isn)
-	return sipHash24(k.Keys[which], in[:])&^1 | uint64(which)
+	return sipHash24(k.Keys[which], in)&^1 | uint64(which)
 }
 
 // sipHash24 is SipHash-2-4 (Aumasson, Bernstein 2012) of b.

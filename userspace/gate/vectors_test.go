@@ -59,12 +59,12 @@ func TestCookieVectors(t *testing.T) {
 	for _, tt := range file.Cookies {
 		keys := cookieKeys(file.Secrets, tt.Secret)
 		key := wire.MakeKey(tt.Client, tt.Server)
-		if got := keys.Make(&key, tt.Sequence); got != uint64(tt.Cookie) {
+		if got := keys.Make(wire.Standard, &key, tt.Sequence); got != uint64(tt.Cookie) {
 			t.Errorf("%v, secret %d, sequence %#x: cookie %#x, want %#x",
 				tt.Client, tt.Secret, tt.Sequence, got, uint64(tt.Cookie))
 		}
 		keys.Current ^= 1
-		if !keys.Check(uint64(tt.Cookie), &key, tt.Sequence) {
+		if !keys.Check(wire.Standard, uint64(tt.Cookie), &key, tt.Sequence) {
 			t.Errorf("%v, secret %d: cookie refused after rotation", tt.Client, tt.Secret)
 		}
 	}
@@ -73,6 +73,12 @@ func TestCookieVectors(t *testing.T) {
 // TestConversationVectors plays a session's life and compares every outcome
 // and reply.
 func TestConversationVectors(t *testing.T) {
+	for _, name := range []string{"conversation.json", "compact_conversation.json"} {
+		t.Run(name, func(t *testing.T) { testConversation(t, name) })
+	}
+}
+
+func testConversation(t *testing.T, name string) {
 	var packets struct {
 		Packets []struct {
 			Name, Hex, Kind string
@@ -98,13 +104,14 @@ func TestConversationVectors(t *testing.T) {
 		Secret         int
 		ClientISN      uint32 `json:"client_isn"`
 		ServerISN      uint32 `json:"server_isn"`
+		Token          uint32
 		Steps          []struct {
 			Time                         uint64
 			From, Packet, Outcome, Reply string
 			Opens                        bool
 		}
 	}
-	loadVectors(t, "conversation.json", &file)
+	loadVectors(t, name, &file)
 
 	regions, err := commit.NewMemory(commit.Geometry{Workers: 1, CPUs: 1, Slots: 4096, MaxSessions: 64})
 	if err != nil {
@@ -113,7 +120,8 @@ func TestConversationVectors(t *testing.T) {
 	if _, err := commit.Recover(regions, 0); err != nil {
 		t.Fatalf("fill ring: %v", err)
 	}
-	g, err := New(Config{Features: FeatureSACK, Sockets: true}, regions, cookieKeys(file.Secrets, file.Secret))
+	compactPorts := []uint16{7778}
+	g, err := New(Config{Features: FeatureSACK, Sockets: true, CompactPorts: compactPorts}, regions, cookieKeys(file.Secrets, file.Secret))
 	if err != nil {
 		t.Fatalf("make gate: %v", err)
 	}
@@ -124,7 +132,8 @@ func TestConversationVectors(t *testing.T) {
 		payload := payloads[step.Packet]
 		if step.From == "server" {
 			if seq, ok := reliable[step.Packet]; ok {
-				flow.SetSndNxt(seq + 1)
+				next := flow.SndNxt()
+				flow.SetSndNxt(next + uint32(uint16(seq-next)) + 1)
 			}
 			continue
 		}
@@ -138,8 +147,11 @@ func TestConversationVectors(t *testing.T) {
 		if step.Opens {
 			flow.Open(&commit.FlowInfo{
 				ID: 1, Key: key, ClientISN: file.ClientISN, ServerISN: file.ServerISN, SndNxt: file.ServerISN + 1,
+				Token: file.Token,
 			}, wire.ReceiveWindow)
-			init := SessionInit{ID: 1, Features: FeatureSACK, ClientISN: file.ClientISN, ServerISN: file.ServerISN}
+			init := SessionInit{
+				ID: 1, Features: FeatureSACK, ClientISN: file.ClientISN, ServerISN: file.ServerISN, Token: file.Token,
+			}
 			if err := g.Create(key, init); err != nil {
 				t.Fatalf("open session: %v", err)
 			}

@@ -56,7 +56,7 @@ func NewClient(cfg Config, isn uint32, now uint64) *Session {
 	s := newSession(cfg, now)
 	s.state = SynSent
 	s.deadline = now + uint64(s.cfg.HandshakeTimeout)
-	s.hs = handshake{isn: isn, sendDue: true, retryAt: reliability.Never}
+	s.hs = handshake{isn: s.cfg.Profile.ClientSequence(isn), sendDue: true, retryAt: reliability.Never}
 	return s
 }
 
@@ -74,14 +74,14 @@ func (s *Session) fillHandshake(b []byte) int {
 		HasControl: s.cfg.Reassembly > 0, Control: uint32(max(s.cfg.Reassembly, 0)),
 	}
 	if s.state == SynSent {
-		return len(wire.AppendSYN(b, h.isn, opts, s.now/1000))
+		return len(s.cfg.Profile.AppendSYN(b, h.isn, opts, s.now/1000))
 	}
 	opts.Cookie, opts.HasCookie = h.opts.Cookie, true
 	opts.SACK = s.sack
 	if opts.HasControl = s.control; !s.control {
 		opts.Control = 0
 	}
-	return len(wire.AppendHello(b, h.isn, h.serverISN, opts, s.now/1000))
+	return len(s.cfg.Profile.AppendHello(b, h.isn, h.serverISN, opts, s.now/1000))
 }
 
 // handshakeRTO is the first wait. The HELLO has the round trip of the SYN to
@@ -127,14 +127,14 @@ func (s *Session) packet(payload []byte, now uint64) (Drop, bool) {
 	if len(payload) > s.cfg.MaxDatagram {
 		return DropOversize, true
 	}
-	h, body, err := wire.ParseHeader(payload)
+	h, body, err := s.cfg.Profile.ParseHeader(payload)
 	if err != nil {
 		return DropTruncated, true
 	}
-	if !h.Flags.LegalAtClient() {
+	if !s.cfg.Profile.LegalAtClient(&h) {
 		return DropFlags, true
 	}
-	if !wire.Verify(payload) {
+	if !s.cfg.Profile.Verify(payload) {
 		return DropChecksum, true
 	}
 	switch {
@@ -144,10 +144,15 @@ func (s *Session) packet(payload []byte, now uint64) (Drop, bool) {
 		return s.packetSYNACK(payload)
 	case s.state == SynSent:
 		return DropHandshake, true
+	}
+	s.cfg.Profile.Expand(&h, wire.Reference{
+		Reliable: s.rcv.Next, Unreliable: s.replay.High, Ack: s.snd.Una(),
+	})
+	switch {
 	case h.Flags&wire.FlagRST != 0:
 		return s.packetReset(&h, body)
 	case s.state == HelloSent:
-		if h.Ack != s.hs.isn+2 {
+		if h.Flags&wire.FlagACK == 0 || h.Ack != s.hs.isn+2 {
 			return DropHandshake, true
 		}
 	}
@@ -160,8 +165,8 @@ func (s *Session) packetSYNACK(payload []byte) (Drop, bool) {
 	if s.state != SynSent {
 		return DropHandshake, true
 	}
-	h, opts, err := wire.ParseSYNACK(payload)
-	if err != nil || h.Ack != s.hs.isn+1 || h.Sequence != wire.CookieSequence(opts.Cookie) {
+	h, opts, err := s.cfg.Profile.ParseSYNACK(payload)
+	if err != nil || h.Ack != s.hs.isn+1 || h.Sequence != s.cfg.Profile.ServerSequence(opts.Cookie) {
 		return DropHandshake, true
 	}
 	s.heard(s.now)
@@ -169,6 +174,7 @@ func (s *Session) packetSYNACK(payload []byte) (Drop, bool) {
 		s.sampleRTT(s.now - s.hs.sentAt)
 	}
 	s.state = HelloSent
+	s.token = s.cfg.Profile.ResetToken(opts.Cookie)
 	s.hs.opts, s.hs.serverISN = opts, h.Sequence
 	s.hs.tries = 0
 	s.hs.sendDue, s.hs.retryAt = true, reliability.Never
@@ -193,7 +199,7 @@ func (s *Session) openClient() {
 }
 
 func (s *Session) packetReset(h *wire.Header, body []byte) (Drop, bool) {
-	why, err := wire.ParseReason(body)
+	why, err := s.cfg.Profile.ParseReset(h, body, s.token)
 	fits := h.Sequence-s.rcv.Next+wire.ReceiveWindow <= 2*wire.ReceiveWindow
 	if err != nil || !fits || s.ackAge(h.Ack) == ackForged {
 		return DropReset, true
@@ -205,16 +211,17 @@ func (s *Session) packetReset(h *wire.Header, body []byte) (Drop, bool) {
 // packetSession takes a packet of an established session, in the order of the
 // gate's checks.
 func (s *Session) packetSession(h *wire.Header, body []byte) (Drop, bool) {
-	age := s.ackAge(h.Ack)
+	age := ackStale // as good as none
+	if h.Flags&wire.FlagACK != 0 {
+		age = s.ackAge(h.Ack)
+	}
 	if age == ackForged {
 		return DropAck, true
 	}
 	var block wire.AckBlock
-	if s.sack {
-		var err error
-		if body, err = wire.ParseAckBlock(body, &block); err != nil {
-			return DropAckBlock, true
-		}
+	body, err := s.cfg.Profile.ParseBlock(h, s.sack, body, &block)
+	if err != nil {
+		return DropAckBlock, true
 	}
 	ack := reliability.Ack{Next: h.Ack, Words: block.Words, Sack: block.Bitmap}
 	if !s.snd.Sent(&ack) {
@@ -264,6 +271,8 @@ func (s *Session) checkBody(h *wire.Header, body []byte, class reliability.Class
 	switch {
 	case class == reliability.Outside:
 		return DropSequence, true
+	case len(body) == 0 && h.Flags&(wire.FlagACK|wire.FlagPSH) == 0:
+		return DropMessage, true // nothing at all
 	case class == reliability.Duplicate, len(body) == 0 && !fin:
 	case fin:
 		// Another reason than those that travel is for receive to judge.
@@ -271,7 +280,7 @@ func (s *Session) checkBody(h *wire.Header, body []byte, class reliability.Class
 			return DropMessage, true
 		}
 	default:
-		if _, err := wire.CheckMessages(body); err != nil {
+		if _, err := s.cfg.Profile.CheckMessages(h, body); err != nil {
 			return DropMessage, true
 		}
 		if h.Flags&wire.FlagPSH == 0 && !s.replay.Accept(h.Sequence) {
@@ -290,7 +299,7 @@ func (s *Session) takeAck(ack *reliability.Ack, age ackAge, window uint16, block
 	// A packet that the network doubled brings no second sample.
 	if block.Echo != 0 && block.Echo != s.sampled {
 		s.sampled = block.Echo
-		if elapsed := int64(s.now/1000 - block.Echo - uint64(block.Delay)); elapsed > 0 {
+		if elapsed := int64(s.cfg.Profile.RoundTrip(s.now/1000, block)); elapsed > 0 {
 			ack.RTT = s.sampleRTT(uint64(elapsed) * 1000)
 		}
 	}

@@ -28,7 +28,7 @@ func (s *Session) Fill(buf []byte, now uint64) int {
 	if n == 0 && s.resetDue {
 		s.resetDue = false
 		s.planReset()
-		n = len(AppendReset(buf[:0], s.snd.Next(), s.rcv.Next, s.reason, s.now))
+		n = len(AppendReset(buf[:0], s.cfg.Profile, s.snd.Next(), s.rcv.Next, s.reason, s.token, s.now))
 	}
 	if n > 0 {
 		s.stats.PacketsOut++
@@ -141,27 +141,45 @@ func (s *Session) fillPacket(b []byte, seq uint32, flags wire.Flags, body []byte
 	if s.ece {
 		flags |= wire.FlagECE
 	}
-	b = wire.Header{
+	h := wire.Header{
 		Sequence:  seq,
 		Ack:       s.rcv.Next,
 		Flags:     flags,
 		Window:    s.receiveWindow(),
 		Timestamp: s.now / 1000,
-	}.AppendTo(b)
-	if s.sack {
-		b = s.appendAckBlock(b)
 	}
+	var block *wire.AckBlock
+	switch {
+	case len(body) > 0 && flags&wire.FlagFIN == 0 && !s.owesAck():
+		h.Flags &^= wire.FlagACK
+	case s.sack:
+		s.fillBlock(&s.block)
+		block = &s.block
+	}
+	b = s.cfg.Profile.AppendPacket(b, h, block, body)
 	s.ackDue, s.windowDue = false, false
-	b = append(b, body...)
-	wire.Seal(b)
 	s.budget.spend(len(b), s.now)
 	return len(b)
 }
 
-// appendAckBlock says what arrived. At a server the gate does, and knows
-// better; only the confirmation of the HELLO is left to the worker.
-func (s *Session) appendAckBlock(b []byte) []byte {
-	var block wire.AckBlock
+// owesAck reports whether a packet with messages is to acknowledge. Those of
+// the standard profile do. Compact ones do as long as the peer may miss what
+// was said last: a client that does not know the session to be open, or the
+// sender of what arrived within the last retransmission timeout.
+func (s *Session) owesAck() bool {
+	switch {
+	case s.cfg.Profile == wire.Standard, s.ackDue, s.windowDue, s.ece:
+		return true
+	case s.server:
+		return s.lastHeard == s.began
+	}
+	return s.rcv.Pending() || s.now < s.echoedAt+s.snd.RTT.RTO()
+}
+
+// fillBlock says what arrived. At a server the gate does, and knows better;
+// only the confirmation of the HELLO is left to the worker.
+func (s *Session) fillBlock(block *wire.AckBlock) {
+	*block = wire.AckBlock{}
 	if s.ackDue {
 		block.Present = true
 		block.Echo = s.echo
@@ -171,7 +189,6 @@ func (s *Session) appendAckBlock(b []byte) []byte {
 		block.Present = true
 		block.Words = s.rcv.Sack(&block.Bitmap)
 	}
-	return block.AppendTo(b)
 }
 
 func (s *Session) receiveWindow() uint16 {
@@ -183,16 +200,7 @@ func (s *Session) receiveWindow() uint16 {
 
 // AppendReset appends a sealed RST. It serves owners who refuse a client for
 // whom they have no session: sequence is then the HELLO's acknowledgement and
-// ack the HELLO's sequence plus one.
-func AppendReset(b []byte, sequence, ack uint32, why wire.Reason, now uint64) []byte {
-	start := len(b)
-	b = wire.Header{
-		Sequence:  sequence,
-		Ack:       ack,
-		Flags:     wire.FlagACK | wire.FlagRST,
-		Timestamp: now / 1000,
-	}.AppendTo(b)
-	b = append(b, byte(why))
-	wire.Seal(b[start:])
-	return b
+// ack the HELLO's sequence plus one, and token that of its cookie.
+func AppendReset(b []byte, p wire.Profile, sequence, ack uint32, why wire.Reason, token uint32, now uint64) []byte {
+	return p.AppendReset(b, wire.Header{Sequence: sequence, Ack: ack, Timestamp: now / 1000}, why, token)
 }

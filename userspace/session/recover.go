@@ -14,6 +14,7 @@ type Recovery struct {
 	ID                   uint64
 	Key                  wire.Key
 	ClientISN, ServerISN uint32
+	Token                uint32 // of RST
 	SndNxt               uint32 // next reliable sequence the dead process would have sent
 }
 
@@ -31,7 +32,7 @@ func NewRecovered(cfg Config, r Recovery, now uint64) *Session {
 	s.server = true
 	s.state = Open
 	s.recovering = true
-	s.id, s.key = r.ID, r.Key
+	s.id, s.key, s.token = r.ID, r.Key, r.Token
 	s.rcv.Reset(r.ClientISN + 2)
 	s.openSending(r.ServerISN, r.SndNxt, 0)
 	s.in.Init(s.id, s.cfg.Memory, nil, s.cfg.Reassembly, uint64(s.cfg.ReassemblyTimeout))

@@ -17,6 +17,7 @@ type Opening struct {
 	ServerISN uint32 // one less than the HELLO's acknowledgement
 	Window    uint16 // of the HELLO's header
 	Timestamp uint64 // of the HELLO's header
+	Token     uint32 // of RST: Profile.ResetToken of the HELLO's cookie
 	SACK      bool   // the HELLO asks for it, and the server offered it
 	Control   bool   // likewise: control messages may travel
 	MaxHeld   uint32 // of the HELLO: bytes of unfinished large messages that the client holds
@@ -29,7 +30,7 @@ func NewServer(cfg Config, o Opening, now uint64) *Session {
 	s := newSession(cfg, now)
 	s.server = true
 	s.state = Open
-	s.id, s.key = o.ID, o.Key
+	s.id, s.key, s.token = o.ID, o.Key, o.Token
 	s.sack = o.SACK && !s.cfg.NoSACK
 	s.control = o.Control && s.cfg.Reassembly > 0
 	s.openReassembly()

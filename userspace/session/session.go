@@ -155,6 +155,9 @@ type Ref uint64
 
 // Config adjusts sessions. The zero value works.
 type Config struct {
+	// Profile is how packets are written.
+	Profile wire.Profile
+
 	// MaxDatagram is the largest UDP payload to send and accept, in bytes.
 	// 0 means wire.MaxDatagram.
 	MaxDatagram int
@@ -325,7 +328,8 @@ type Session struct {
 	key     wire.Key
 	server  bool
 	sack    bool
-	control bool // control messages may travel
+	control bool   // control messages may travel
+	token   uint32 // of RST
 
 	state       State
 	reason      wire.Reason
@@ -336,7 +340,8 @@ type Session struct {
 	recovering  bool        // made by NewRecovered
 	collected   bool        // Recover was called
 	now         uint64      // of the latest input
-	deadline    uint64      // of the handshake, the longest lingering, or the next RST's
+	began       uint64
+	deadline    uint64 // of the handshake, the longest lingering, or the next RST's
 	lastHeard   uint64
 	lastProbe   uint64
 	lastAdvance uint64 // the peer acknowledged something new
@@ -374,8 +379,9 @@ type Session struct {
 	windowDue bool // the peer is to learn the window
 	echo      uint64
 	echoedAt  uint64
-	ece       bool   // packets came marked, and the peer did not say that it heeds that
-	sampled   uint64 // the peer's echo that the newest round trip is from
+	ece       bool          // packets came marked, and the peer did not say that it heeds that
+	sampled   uint64        // the peer's echo that the newest round trip is from
+	block     wire.AckBlock // of the packet being written
 
 	stats Stats
 }
@@ -383,7 +389,7 @@ type Session struct {
 // newSession returns what clients and servers have in common.
 func newSession(cfg Config, now uint64) *Session {
 	cfg.fillDefaults()
-	s := &Session{cfg: cfg, now: now, lastHeard: now, lastProbe: now, lastAdvance: now, deadline: reliability.Never}
+	s := &Session{cfg: cfg, now: now, began: now, lastHeard: now, lastProbe: now, lastAdvance: now, deadline: reliability.Never}
 	s.snd.RTT.Init(uint64(cfg.MinRTO), uint64(cfg.MaxRTO))
 	s.budget.rate = uint64(cfg.Bandwidth)
 	s.setMaxDatagram(cfg.MaxDatagram)
@@ -391,7 +397,7 @@ func newSession(cfg Config, now uint64) *Session {
 }
 
 func (s *Session) setMaxDatagram(n int) {
-	s.bodyMax = min(n-wire.HeaderSize-wire.AckBlockMax, reliability.BodySize)
+	s.bodyMax = min(n-s.cfg.Profile.Overhead(), reliability.BodySize)
 }
 
 // ID returns the session's id, 0 at a client.

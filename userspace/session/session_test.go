@@ -78,12 +78,12 @@ func TestHandshakeIsRefused(t *testing.T) {
 	c := NewClient(Config{}, 100, now)
 	buf := make([]byte, wire.MaxDatagram)
 	c.Fill(buf, now)
-	if err := c.Packet(AppendReset(nil, 2001, 101, wire.ReasonFull, now), now); !errors.Is(err, DropHandshake) {
+	if err := c.Packet(AppendReset(nil, wire.Standard, 2001, 101, wire.ReasonFull, 0, now), now); !errors.Is(err, DropHandshake) {
 		t.Errorf("reset before any answer: %v", err)
 	}
 	_ = c.Packet(wire.AppendSYNACK(nil, 100, wire.Options{Cookie: 4000, HasCookie: true}, now/1000), now)
 	h, _, _ := wire.ParseHeader(buf[:c.Fill(buf, now)])
-	if err := c.Packet(AppendReset(nil, h.Ack, h.Sequence+1, wire.ReasonFull, now), now); err != nil {
+	if err := c.Packet(AppendReset(nil, wire.Standard, h.Ack, h.Sequence+1, wire.ReasonFull, 0, now), now); err != nil {
 		t.Fatal(err)
 	}
 	if c.State() != Closed || c.Reason() != wire.ReasonFull || c.Fill(buf, now) != 0 {

@@ -67,6 +67,14 @@ func randomWorld(seed uint64) worldConfig {
 		cfg.serverISN = -uint32(rng.IntN(300))
 		cfg.clientISN = -uint32(rng.IntN(300))
 	}
+	if rng.IntN(3) == 0 {
+		// Numbers of 16 bits wrap anyway; UDP keeps damaged packets back.
+		cfg.profile, cfg.forceISN = wire.Compact, false
+		cfg.up.Corrupt, cfg.down.Corrupt = 0, 0
+		if rng.IntN(2) == 0 {
+			cfg.clientISN = 0xffff - uint32(rng.IntN(300))
+		}
+	}
 	return cfg
 }
 

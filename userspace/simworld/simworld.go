@@ -19,6 +19,8 @@ import (
 // Start is what the clock of a new world shows, in nanoseconds.
 const Start = uint64(time.Hour)
 
+const serverPort = 9000
+
 // Config says what a World is made of. The zero value works.
 type Config struct {
 	Seed uint64
@@ -30,6 +32,8 @@ type Config struct {
 	// Sessions is how many may be opened over the life of the world. 0 means
 	// 64.
 	Sessions int
+	// Profile is what everybody speaks.
+	Profile wire.Profile
 	// WorkerDelay is the longest time from an arrival to the worker's pass.
 	WorkerDelay time.Duration
 }
@@ -68,7 +72,9 @@ type Peer struct {
 
 	world *World
 	isns  map[uint32]bool // of clients that had a session
-	wake  *simnet.Timer   // of the client
+
+	replayHigh uint32        // highest unreliable sequence of the session, roughly
+	wake       *simnet.Timer // of the client
 }
 
 // New returns a world without peers.
@@ -85,7 +91,11 @@ func New(cfg Config) *World {
 	must(err)
 	w.RecoverRings()
 	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: cfg.Seed, K1: 1}, {K0: cfg.Seed, K1: 2}}}
-	w.Gate, err = gate.New(gate.Config{Features: gate.FeatureSACK, ControlBytes: 4 << 20}, w.Regions, keys)
+	gateConfig := gate.Config{Features: gate.FeatureSACK, ControlBytes: 4 << 20}
+	if cfg.Profile == wire.Compact {
+		gateConfig.CompactPorts = []uint16{serverPort}
+	}
+	w.Gate, err = gate.New(gateConfig, w.Regions, keys)
 	must(err)
 	return w
 }
@@ -116,7 +126,7 @@ func (w *World) Add(up, down simnet.Link) *Peer {
 	client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(1 + n>>8)}), uint16(5000+n))
 	p := &Peer{
 		world:    w,
-		Key:      wire.MakeKey(client, netip.MustParseAddrPort("198.51.100.1:9000")),
+		Key:      wire.MakeKey(client, netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, 1}), serverPort)),
 		isns:     map[uint32]bool{},
 		OnClient: func(session.Message) {},
 		OnServer: func(session.Message) {},
@@ -135,6 +145,7 @@ func (w *World) Add(up, down simnet.Link) *Peer {
 // same port.
 func (p *Peer) Dial(isn uint32) {
 	cfg := p.ClientConfig
+	cfg.Profile = p.world.cfg.Profile
 	cfg.Message = func(_ *session.Session, m session.Message) { p.OnClient(m) }
 	p.Client = session.NewClient(cfg, isn, p.world.Net.Now())
 	p.PumpClient()
@@ -169,19 +180,19 @@ func (p *Peer) AtServer(k simnet.Packet) {
 		p.Hello(k.Data)
 	case gate.PassData:
 		if !w.Paused && p.Server != nil {
-			h, body, err := wire.ParseHeader(k.Data)
-			if err == nil && p.Server.SACK() {
-				var block wire.AckBlock
-				body, err = wire.ParseAckBlock(body, &block)
-			}
+			h, body := p.parse(k.Data)
+			var block wire.AckBlock
+			body, err := w.cfg.Profile.ParseBlock(&h, p.Server.SACK(), body, &block)
 			must(err)
+			if wire.SeqLess(p.replayHigh, h.Sequence) {
+				p.replayHigh = h.Sequence
+			}
 			p.Server.Unreliable(h, body, w.Net.Now())
 		}
 	case gate.PassReset:
 		if !w.Paused && p.Server != nil {
-			_, body, err := wire.ParseHeader(k.Data)
-			must(err)
-			why, err := wire.ParseReason(body)
+			h, body := p.parse(k.Data)
+			why, err := w.cfg.Profile.ParseReset(&h, body, w.Regions.Flow(p.Server.Owner.(uint32)).Info().Token)
 			must(err)
 			p.Server.Reset(why)
 		}
@@ -193,6 +204,17 @@ func (p *Peer) AtServer(k simnet.Packet) {
 	w.SchedulePass()
 }
 
+// parse reads what the gate let through.
+func (p *Peer) parse(packet []byte) (wire.Header, []byte) {
+	h, body, err := p.world.cfg.Profile.ParseHeader(packet)
+	must(err)
+	p.world.cfg.Profile.Expand(&h, wire.Reference{
+		Reliable: p.Server.RcvNxt(), Unreliable: p.replayHigh,
+		Ack: p.world.Regions.Flow(p.Server.Owner.(uint32)).Ack(),
+	})
+	return h, body
+}
+
 // Hello opens a session for a HELLO that the gate let through. That of a
 // client that started again replaces the old one.
 func (p *Peer) Hello(packet []byte) {
@@ -200,7 +222,7 @@ func (p *Peer) Hello(packet []byte) {
 	if w.Paused {
 		return
 	}
-	h, body, _ := wire.ParseHeader(packet)
+	h, body, _ := w.cfg.Profile.ParseHeader(packet)
 	opts, err := wire.ParseHello(body)
 	// One that comes late or twice must not bring a former session back.
 	if err != nil || p.isns[h.Sequence-1] {
@@ -216,6 +238,7 @@ func (p *Peer) Hello(packet []byte) {
 	w.opened++
 	o := session.Opening{
 		ID: uint64(w.opened), Key: p.Key, ClientISN: h.Sequence - 1, ServerISN: h.Ack - 1,
+		Token:  w.cfg.Profile.ResetToken(opts.Cookie),
 		Window: h.Window, Timestamp: h.Timestamp, SACK: opts.SACK, MTU: opts.MTU,
 		Control: opts.HasControl, MaxHeld: opts.Control,
 	}
@@ -223,9 +246,10 @@ func (p *Peer) Hello(packet []byte) {
 	p.Server.Owner = slot
 	w.byID[o.ID] = p
 	w.Regions.Flow(slot).Open(&commit.FlowInfo{
-		ID: o.ID, Key: o.Key, ClientISN: o.ClientISN, ServerISN: o.ServerISN, SndNxt: p.Server.SndNxt(), Opened: now,
+		ID: o.ID, Key: o.Key, ClientISN: o.ClientISN, ServerISN: o.ServerISN, Token: o.Token, SndNxt: p.Server.SndNxt(), Opened: now,
 	}, h.Window)
-	init := gate.SessionInit{ID: o.ID, Slot: slot, ClientISN: o.ClientISN, ServerISN: o.ServerISN}
+	init := gate.SessionInit{ID: o.ID, Slot: slot, ClientISN: o.ClientISN, ServerISN: o.ServerISN, Token: o.Token}
+	p.replayHigh = o.ClientISN
 	if p.Server.SACK() {
 		init.Features = gate.FeatureSACK
 	}
@@ -236,6 +260,7 @@ func (p *Peer) Hello(packet []byte) {
 // server returns the configuration of a server's session.
 func (p *Peer) server() session.Config {
 	cfg := p.ServerConfig
+	cfg.Profile = p.world.cfg.Profile
 	cfg.Message = func(_ *session.Session, m session.Message) { p.OnServer(m) }
 	cfg.Release = p.world.release
 	cfg.ReceiveWindow = p.world.room
@@ -250,7 +275,7 @@ func (p *Peer) Recover() {
 	info := w.Regions.Flow(slot).Info()
 	held := w.RecoverRings()
 	p.Server = session.NewRecovered(p.server(), session.Recovery{
-		ID: info.ID, Key: info.Key, ClientISN: info.ClientISN, ServerISN: info.ServerISN, SndNxt: info.SndNxt,
+		ID: info.ID, Key: info.Key, ClientISN: info.ClientISN, ServerISN: info.ServerISN, Token: info.Token, SndNxt: info.SndNxt,
 	}, w.Net.Now())
 	p.Server.Owner = slot
 	for ring, left := range held {

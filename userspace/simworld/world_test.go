@@ -19,6 +19,7 @@ import (
 type worldConfig struct {
 	seed      uint64
 	up, down  simnet.Link
+	profile   wire.Profile
 	client    session.Config
 	server    session.Config
 	clientISN uint32
@@ -51,7 +52,7 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 	t.Helper()
 	cfg.slots = max(cfg.slots, 64)
 	w := &world{t: t, cfg: cfg}
-	w.World = simworld.New(simworld.Config{Seed: cfg.seed, Slots: cfg.slots, CPUs: cfg.cpus, WorkerDelay: cfg.workerDelay})
+	w.World = simworld.New(simworld.Config{Seed: cfg.seed, Slots: cfg.slots, CPUs: cfg.cpus, WorkerDelay: cfg.workerDelay, Profile: cfg.profile})
 	w.Peer = w.Add(cfg.up, cfg.down)
 	w.Up = w.Net.NewPipe(cfg.up, w.arriveAtServer)
 	w.ClientConfig, w.ServerConfig = cfg.client, cfg.server
@@ -75,16 +76,17 @@ func (w *world) arriveAtServer(k simnet.Packet) {
 	committed := w.Gate.Stats()[gate.TXAck]
 	w.AtServer(k)
 	if w.onCommit != nil && w.Gate.Stats()[gate.TXAck] != committed {
-		w.onCommit(packetParts(k.Data, w.Server.SACK()))
+		w.onCommit(w.packetParts(k.Data))
 	}
 }
 
-func packetParts(packet []byte, sack bool) (uint32, []byte) {
-	h, body, _ := wire.ParseHeader(packet)
-	if sack {
-		var block wire.AckBlock
-		body, _ = wire.ParseAckBlock(body, &block)
-	}
+// packetParts reads a packet that the gate has just committed.
+func (w *world) packetParts(packet []byte) (uint32, []byte) {
+	h, body, _ := w.cfg.profile.ParseHeader(packet)
+	state, _ := w.Gate.Session(w.Key)
+	w.cfg.profile.Expand(&h, wire.Reference{Reliable: state.Window.Next})
+	var block wire.AckBlock
+	body, _ = w.cfg.profile.ParseBlock(&h, w.Server.SACK(), body, &block)
 	return h.Sequence, body
 }
 

@@ -204,6 +204,21 @@ func (f *Frame) parseUDP(b []byte, l4, length int) FrameVerdict {
 	return FrameUDP
 }
 
+// ChecksumValid reports whether the UDP checksum of frame, which ParseFrame
+// located as f without BadLength, is there and right.
+func (f *Frame) ChecksumValid(frame []byte) bool {
+	udp := frame[f.L4 : f.Payload+f.PayloadLen]
+	if udp[6]|udp[7] == 0 {
+		return false
+	}
+	addresses := frame[f.L3+12 : f.L3+20]
+	if f.IPv6 {
+		addresses = frame[f.L3+8 : f.L3+40]
+	}
+	sum := uint32(onesSum(addresses)) + protoUDP + uint32(len(udp)) + uint32(onesSum(udp))
+	return foldSum(sum) == 0xffff
+}
+
 func mapped(addr []byte) (a [16]byte) {
 	a[10], a[11] = 0xff, 0xff
 	copy(a[12:], addr[:4])

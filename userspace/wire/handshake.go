@@ -103,11 +103,16 @@ func AppendHello(b []byte, clientISN, serverISN uint32, opts Options, timestamp 
 		Window:    ReceiveWindow,
 		Timestamp: timestamp,
 	}.AppendTo(b)
+	b = appendHelloMessage(b, opts)
+	Seal(b[start:])
+	return b
+}
+
+func appendHelloMessage(b []byte, opts Options) []byte {
 	b = AppendMessage(b, Message{Type: TypeHello})
 	list := len(b)
 	b = opts.appendTo(b)
 	binary.BigEndian.PutUint16(b[list-2:], uint16(len(b)-list))
-	Seal(b[start:])
 	return b
 }
 

@@ -1,6 +1,7 @@
-// Package wire encodes and decodes what travels in a UDP payload of the
-// standard profile, and the Ethernet, IP and UDP headers around it. PROTOCOL.md
-// is the normative text.
+// Package wire encodes and decodes what travels in a UDP payload, and the
+// Ethernet, IP and UDP headers around it. Functions are of the standard profile
+// unless they say otherwise; those of Profile do it in either. PROTOCOL.md is the
+// normative text.
 //
 // Readers trust nothing: they return errors and never panic. Writers trust
 // their caller and panic on misuse. Nothing here allocates, blocks or keeps
@@ -101,14 +102,20 @@ func (f Flags) String() string {
 	return s
 }
 
-// Header is the packet header without its checksum, which Seal writes and
-// Verify checks over the finished packet.
+// Header is the packet header of either profile, without the checksum, which
+// Seal writes and Verify checks over the finished packet.
 type Header struct {
 	Sequence  uint32
 	Ack       uint32 // next reliable sequence expected
 	Flags     Flags
 	Window    uint16 // packets beyond Ack that the sender has room for
-	Timestamp uint64 // microseconds of the sender's clock
+	Timestamp uint64 // microseconds of the sender's clock, 32 bits in compact packets
+
+	// Of compact packets.
+	Priority uint8 // 0 critical to 3 low; changes nothing for the receiver
+	Fragment bool  // TypeFragment is among the messages; AppendPacket sets it
+	words    uint8 // what the acknowledgement block begins with
+	odd      bool  // bits are set that mean nothing
 }
 
 var errHeader = errors.New("read header: packet shorter than 21 bytes")

@@ -96,22 +96,28 @@ func ParseMessage(b []byte) (m Message, rest []byte, err error) {
 // packet inside a session may carry: 1 to MaxMessages messages, of application
 // types or TypeFragment to TypePad, which fill the body exactly.
 func CheckMessages(body []byte) (n int, err error) {
+	n, _, err = checkMessages(body)
+	return n, err
+}
+
+func checkMessages(body []byte) (n int, fragment bool, err error) {
 	if len(body) == 0 {
-		return 0, errMessageNone
+		return 0, false, errMessageNone
 	}
 	for len(body) > 0 {
 		if n == MaxMessages {
-			return 0, errMessageMany
+			return 0, false, errMessageMany
 		}
 		m, rest, err := ParseMessage(body)
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		if m.Type == TypeControl || m.Type > TypePad {
-			return 0, errMessageControl
+			return 0, false, errMessageControl
 		}
+		fragment = fragment || m.Type == TypeFragment
 		body = rest
 		n++
 	}
-	return n, nil
+	return n, fragment, nil
 }

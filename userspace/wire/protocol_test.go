@@ -53,11 +53,11 @@ func TestProtocolExamples(t *testing.T) {
 			if !bytes.Equal(packet, v.Hex) {
 				t.Errorf("example %x\nvector  %x", packet, []byte(v.Hex))
 			}
-			got := decode(packet, v.To == "server", true)
+			got := decode(v.profile(t), packet, v.To == "server", true)
 			if !reflect.DeepEqual(got, v.decodedPacket) {
 				t.Fatalf("decoded %s\nwant    %s", inJSON(t, got), inJSON(t, v.decodedPacket))
 			}
-			if again := encode(&got, len(packet)); !bytes.Equal(again, packet) {
+			if again := encode(v.profile(t), &got, len(packet)); !bytes.Equal(again, packet) {
 				t.Errorf("encoded %x\nwant    %x", again, packet)
 			}
 		})
@@ -76,7 +76,19 @@ func section(t *testing.T, text, from, to string) string {
 }
 
 func TestProtocolLimits(t *testing.T) {
-	want := map[string]int{
+	_, compact, found := strings.Cut(readProtocol(t), "\n### 21.8 ")
+	compact, _, ended := strings.Cut(compact, "\n### 21.9 ")
+	if !found || !ended {
+		t.Fatal("no section of compact limits")
+	}
+	compareLimits(t, compact, map[string]int{
+		"header, bytes":                    compactHeaderSize,
+		"with the front of a block, bytes": compactHeaderSize + compactAckSize,
+		"largest header and block, bytes":  Compact.Overhead(),
+		"delay unit, microseconds":         compactDelayUnit,
+		"body of RST, bytes":               ReasonSize + 4,
+	})
+	compareLimits(t, section(t, readProtocol(t), "16.", "17."), map[string]int{
 		"header, bytes":         HeaderSize,
 		"largest packet, bytes": MaxDatagramLimit,
 		"largest packet before a larger one was found to pass, bytes": MaxDatagram,
@@ -92,9 +104,14 @@ func TestProtocolLimits(t *testing.T) {
 		"reliable receive window, packets":                            ReceiveWindow,
 		"replay window, packets":                                      ReplayWindow,
 		"channels":                                                    Unordered,
-	}
+	})
+}
+
+// compareLimits checks a table of limits.
+func compareLimits(t *testing.T, table string, want map[string]int) {
+	t.Helper()
 	seen := 0
-	for _, row := range tableRow.FindAllStringSubmatch(section(t, readProtocol(t), "16.", "17."), -1) {
+	for _, row := range tableRow.FindAllStringSubmatch(table, -1) {
 		if row[1] == "limit" || strings.HasPrefix(row[1], "-") {
 			continue
 		}
@@ -160,6 +177,12 @@ func TestConstantsAreThoseOfTheHeader(t *testing.T) {
 		{"MSG_HDR_LEN", MessageHeaderSize}, {"MSG_MAX", MaxMessages},
 		{"MSG_TYPE_HELLO", TypeHello}, {"MSG_TYPE_CONTROL", TypeControl},
 		{"MSG_TYPE_FRAGMENT", TypeFragment}, {"MSG_TYPE_PAD", TypePad},
+		{"COMPACT_HDR_LEN", compactHeaderSize}, {"COMPACT_ACK_LEN", compactAckSize},
+		{"COMPACT_ECHO_LEN", compactEchoSize}, {"COMPACT_DELAY_UNIT", compactDelayUnit},
+		{"COMPACT_FLAG_ACK", compactACK}, {"COMPACT_FLAG_SYN", compactSYN}, {"COMPACT_FLAG_FIN", compactFIN},
+		{"COMPACT_FLAG_RST", compactRST}, {"COMPACT_FLAG_FRAG", compactFRAG}, {"COMPACT_FLAG_URG", compactURG},
+		{"COMPACT_FLAG_REL", compactREL}, {"COMPACT_FLAG_ECE", compactECE},
+		{"COMPACT_PRIORITY", compactPriority}, {"COMPACT_CWR", compactCWR}, {"COMPACT_RST_LEN", ReasonSize + 4},
 		{"ACKB_FIXED_LEN", ackBlockFixed}, {"ACKB_WORDS_MAX", AckWordsMax},
 		{"RCV_WINDOW", ReceiveWindow}, {"REPLAY_WINDOW", ReplayWindow},
 	}

@@ -97,7 +97,7 @@ func newBench(t testing.TB) *bench {
 	w := newWorld(t, worldConfig{handler: func(*Worker) Handler { return new(echoing) }, link: simnet.Link{Delay: time.Millisecond}})
 	b.key = w.dial(0).key
 	const isn = 1000
-	cookie := keys.Make(&b.key, isn)
+	cookie := keys.Make(wire.Standard, &b.key, isn)
 	opts := wire.Options{Cookie: cookie, HasCookie: true, SACK: true}
 	b.deliver(wire.AppendHello(nil, isn, wire.CookieSequence(cookie), opts, b.now/1000))
 	b.session = handler.last

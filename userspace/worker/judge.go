@@ -36,38 +36,41 @@ func (w *Worker) judge(lane transport.Batch, d *transport.Datagram) {
 // program and arrives here whole, so nothing is taken on trust; what only the
 // program can decide is refused.
 func (w *Worker) screen(d *transport.Datagram) bool {
-	h, body, err := wire.ParseHeader(d.Payload)
-	if err != nil || len(d.Payload) > wire.MaxDatagramLimit || !h.Flags.LegalAtServer() || !wire.Verify(d.Payload) {
+	p := w.profile(&d.Key)
+	h, body, err := p.ParseHeader(d.Payload)
+	if err != nil || len(d.Payload) > wire.MaxDatagramLimit || !p.LegalAtServer(&h) || !p.Verify(d.Payload) {
 		return false
 	}
 	if h.Flags == wire.FlagACK|wire.FlagPSH {
-		return w.screenHello(d, h, body)
+		return w.screenHello(d, p, h, body)
 	}
 	s := w.byKey[d.Key]
-	if s == nil || h.Flags&(wire.FlagSYN|wire.FlagPSH) != 0 || !s.acknowledges(h.Ack) {
+	if s == nil || h.Flags&(wire.FlagSYN|wire.FlagPSH) != 0 {
+		return false
+	}
+	p.Expand(&h, s.reference())
+	if h.Flags&wire.FlagACK != 0 && !s.acknowledges(h.Ack) {
 		return false
 	}
 	if h.Flags&wire.FlagRST != 0 {
 		return w.screenReset(d, h)
 	}
-	if s.engine.SACK() {
-		var block wire.AckBlock
-		if body, err = wire.ParseAckBlock(body, &block); err != nil {
-			return false
-		}
+	var block wire.AckBlock
+	if body, err = p.ParseBlock(&h, s.engine.SACK(), body, &block); err != nil {
+		return false
 	}
-	if _, err := wire.CheckMessages(body); err != nil {
+	if _, err := p.CheckMessages(&h, body); err != nil {
 		return false
 	}
 	return s.replay.Accept(h.Sequence)
 }
 
-func (w *Worker) screenHello(d *transport.Datagram, h wire.Header, body []byte) bool {
-	if w.opts.CookieHolds == nil || !wire.IsHello(body) {
+func (w *Worker) screenHello(d *transport.Datagram, p wire.Profile, h wire.Header, body []byte) bool {
+	if w.opts.CookieHolds == nil || !p.IsHello(&h, body) || !wire.IsHello(body) {
 		return false
 	}
 	cookie := binary.BigEndian.Uint64(body[wire.MessageHeaderSize+2:])
-	return h.Ack == wire.CookieSequence(cookie)+1 && w.opts.CookieHolds(cookie, &d.Key, h.Sequence-1)
+	return h.Ack == p.ServerSequence(cookie)+1 && w.opts.CookieHolds(p, cookie, &d.Key, h.Sequence-1)
 }
 
 func (w *Worker) screenReset(d *transport.Datagram, h wire.Header) bool {

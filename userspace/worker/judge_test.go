@@ -19,7 +19,7 @@ func TestScreen(t *testing.T) {
 	p := w.opened(0)
 	k := w.group.workers[0]
 	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: 1, K1: 2}, {K0: 3, K1: 4}}}
-	k.opts.CookieHolds = func(cookie uint64, key *wire.Key, isn uint32) bool { return keys.Check(cookie, key, isn) }
+	k.opts.CookieHolds = keys.Check
 
 	s := (*rec).last
 	state, _ := w.gates[0].Session(p.key)
@@ -39,7 +39,7 @@ func TestScreen(t *testing.T) {
 	}
 	stranger := p.key
 	stranger.ClientPort++
-	cookie := keys.Make(&stranger, 50)
+	cookie := keys.Make(wire.Standard, &stranger, 50)
 	hello := func(cookie uint64) []byte {
 		return wire.AppendHello(nil, 50, wire.CookieSequence(cookie), wire.Options{Cookie: cookie, HasCookie: true}, 1)
 	}
@@ -92,7 +92,7 @@ func TestServingByFallback(t *testing.T) {
 	k := w.group.workers[0]
 	fallback := k.opts.Fallback.(*memoryLane)
 	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: 1, K1: 2}, {K0: 3, K1: 4}}}
-	k.opts.CookieHolds = func(cookie uint64, key *wire.Key, isn uint32) bool { return keys.Check(cookie, key, isn) }
+	k.opts.CookieHolds = keys.Check
 	(*rec).onMessage = func(s *Session, m session.Message) {
 		if err := s.Send(m.Mode, m.Channel, m.Type, m.Payload); err != nil {
 			t.Error(err)

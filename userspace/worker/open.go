@@ -2,6 +2,7 @@ package worker
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/commit"
@@ -35,6 +36,8 @@ func (w *Worker) hello(lane transport.Batch, d *transport.Datagram, h wire.Heade
 		w.malformed++
 		return
 	}
+	p := w.profile(&d.Key)
+	token := p.ResetToken(opts.Cookie)
 	clientISN := h.Sequence - 1
 	old := w.byKey[d.Key]
 	if old != nil && old.clientISN == clientISN {
@@ -51,25 +54,33 @@ func (w *Worker) hello(lane transport.Batch, d *transport.Datagram, h wire.Heade
 	}
 	lane.Route(d, &w.route)
 	if w.leaving {
-		w.turnAway(lane, h, wire.ReasonShuttingDown)
+		w.turnAway(lane, p, h, wire.ReasonShuttingDown, token)
 		return
 	}
 	slot, ok := w.slots.get(w.now)
 	if !ok {
-		w.turnAway(lane, h, wire.ReasonFull)
+		w.turnAway(lane, p, h, wire.ReasonFull, token)
 		return
 	}
 	if err := w.open(lane, slot, d.Key, h, &opts); err != nil {
 		w.log.Error().Err(err).Stringer("client", d.Key.ClientAddrPort()).Msg("session not opened")
-		w.turnAway(lane, h, wire.ReasonFull)
+		w.turnAway(lane, p, h, wire.ReasonFull, token)
 	}
 }
 
+// profile is how the client that key names writes its packets.
+func (w *Worker) profile(key *wire.Key) wire.Profile {
+	if slices.Contains(w.opts.CompactPorts, key.ServerPort) {
+		return wire.Compact
+	}
+	return wire.Standard
+}
+
 // turnAway answers a HELLO with a RST. Its sender has proven its address.
-func (w *Worker) turnAway(lane transport.Batch, h wire.Header, why wire.Reason) {
+func (w *Worker) turnAway(lane transport.Batch, p wire.Profile, h wire.Header, why wire.Reason, token uint32) {
 	w.refused++
 	if buf := w.buffer(lane, &w.route); buf != nil {
-		lane.Commit(len(session.AppendReset(buf[:0], h.Ack, h.Sequence+1, why, w.now)))
+		lane.Commit(len(session.AppendReset(buf[:0], p, h.Ack, h.Sequence+1, why, token, w.now)))
 		w.sent++
 	}
 }
@@ -102,16 +113,17 @@ func (w *Worker) supersede(old *Session) bool {
 // written before the gate can use it.
 func (w *Worker) open(lane transport.Batch, slot uint32, key wire.Key, h wire.Header, opts *wire.Options) error {
 	clientISN, serverISN := h.Sequence-1, h.Ack-1
+	token := w.profile(&key).ResetToken(opts.Cookie)
 	id := w.newID()
 	flow := w.regions.Flow(slot)
 	flow.Open(&commit.FlowInfo{
-		ID: id, Key: key, ClientISN: clientISN, ServerISN: serverISN,
+		ID: id, Key: key, ClientISN: clientISN, ServerISN: serverISN, Token: token,
 		SndNxt: serverISN + 1, Delivered: clientISN + 2, Opened: w.now,
 	}, h.Window)
 	sack := opts.SACK && !w.config.NoSACK
 	init := gate.SessionInit{
 		ID: id, Slot: slot, Worker: uint32(w.opts.Index),
-		ClientISN: clientISN, ServerISN: serverISN,
+		ClientISN: clientISN, ServerISN: serverISN, Token: token,
 	}
 	if sack {
 		init.Features = gate.FeatureSACK
@@ -123,10 +135,10 @@ func (w *Worker) open(lane transport.Batch, slot uint32, key wire.Key, h wire.He
 	}
 	s := &Session{
 		worker: w, flow: flow, slot: slot, key: key, lane: lane, route: w.route,
-		clientISN: clientISN, published: serverISN + 1,
+		clientISN: clientISN, token: token, published: serverISN + 1,
 	}
 	s.engine = session.NewServer(w.configOf(s), session.Opening{
-		ID: id, Key: key, ClientISN: clientISN, ServerISN: serverISN,
+		ID: id, Key: key, ClientISN: clientISN, ServerISN: serverISN, Token: token,
 		Window: h.Window, Timestamp: h.Timestamp, SACK: sack, MTU: opts.MTU,
 		Control: opts.HasControl, MaxHeld: opts.Control,
 	}, w.now)
@@ -141,6 +153,7 @@ func (w *Worker) open(lane transport.Batch, slot uint32, key wire.Key, h wire.He
 // configOf is the configuration of a session's engine.
 func (w *Worker) configOf(s *Session) session.Config {
 	c := w.config
+	c.Profile = w.profile(&s.key)
 	c.ReceiveWindow = s.window
 	return c
 }

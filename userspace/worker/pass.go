@@ -152,7 +152,8 @@ func (w *Worker) datagram(lane transport.Batch, d *transport.Datagram) {
 
 // accept handles a datagram that a gate let through.
 func (w *Worker) accept(lane transport.Batch, d *transport.Datagram) {
-	h, body, err := wire.ParseHeader(d.Payload)
+	p := w.profile(&d.Key)
+	h, body, err := p.ParseHeader(d.Payload)
 	if err != nil {
 		w.strays++
 		return
@@ -166,19 +167,18 @@ func (w *Worker) accept(lane transport.Batch, d *transport.Datagram) {
 		w.strays++
 		return
 	}
+	p.Expand(&h, s.reference())
 	if h.Flags&wire.FlagRST != 0 {
-		if why, err := wire.ParseReason(body); err == nil {
+		if why, err := p.ParseReset(&h, body, s.token); err == nil {
 			s.engine.Reset(why)
 			w.activate(s)
 		}
 		return
 	}
-	if s.engine.SACK() {
-		var block wire.AckBlock
-		if body, err = wire.ParseAckBlock(body, &block); err != nil {
-			w.strays++
-			return
-		}
+	var block wire.AckBlock
+	if body, err = p.ParseBlock(&h, s.engine.SACK(), body, &block); err != nil {
+		w.strays++
+		return
 	}
 	if d.Gated {
 		// Judged by the gate, and remembered for what comes around it.

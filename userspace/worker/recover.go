@@ -70,7 +70,7 @@ func (w *Worker) adopt(slot uint32) *Session {
 	info := flow.Info()
 	s := &Session{
 		worker: w, flow: flow, slot: slot, key: info.Key, recovered: true,
-		clientISN: info.ClientISN, published: info.SndNxt,
+		clientISN: info.ClientISN, token: info.Token, published: info.SndNxt,
 		lane: w.plainLane(), route: transport.Route{Key: info.Key},
 		finish: w.now + recoverGrace,
 	}
@@ -79,7 +79,7 @@ func (w *Worker) adopt(slot uint32) *Session {
 	s.packets.released, s.packets.told = s.packets.taken, s.packets.taken
 	s.engine = session.NewRecovered(w.configOf(s), session.Recovery{
 		ID: info.ID, Key: info.Key, ClientISN: info.ClientISN,
-		ServerISN: info.ServerISN, SndNxt: info.SndNxt,
+		ServerISN: info.ServerISN, Token: info.Token, SndNxt: info.SndNxt,
 	}, w.now)
 	if s.lane != nil && s.lane.Buffer(&s.route) == nil {
 		s.lane = nil // nothing is under way: its port or family is not served any more

@@ -26,6 +26,7 @@ type Session struct {
 	route transport.Route
 
 	clientISN uint32
+	token     uint32 // of RST
 	published uint32 // SndNxt as the gate knows it
 	rttCount  uint32 // samples of the gate already recorded
 	replay    reliability.ReplayWindow
@@ -45,6 +46,11 @@ type Session struct {
 	// the grace of a recovered session, or of the settling of a draining one.
 	// 0: none.
 	finish uint64
+}
+
+// reference is what the numbers of the client's packets lie near.
+func (s *Session) reference() wire.Reference {
+	return wire.Reference{Reliable: s.engine.RcvNxt(), Unreliable: s.replay.High, Ack: s.flow.Ack()}
 }
 
 // ID is the session's number. None is ever used again, also not by a later

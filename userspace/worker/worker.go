@@ -99,9 +99,12 @@ type Options struct {
 	// Sessions is the table of the XDP program.
 	Sessions Sessions
 
+	// CompactPorts are the ports that speak the compact profile.
+	CompactPorts []uint16
+
 	// CookieHolds verifies the cookie of a HELLO that reached the host's stack
 	// without passing the XDP program. nil refuses all of these.
-	CookieHolds func(cookie uint64, key *wire.Key, clientISN uint32) bool
+	CookieHolds func(p wire.Profile, cookie uint64, key *wire.Key, clientISN uint32) bool
 
 	// Doorbell is nil where the gate runs in the worker.
 	Doorbell Doorbell

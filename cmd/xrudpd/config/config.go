@@ -76,6 +76,10 @@ type Config struct {
 	// Listen is the UDP port, with an address in front in mode udp: ":7777".
 	Listen string `toml:"listen"`
 
+	// CompactListen is a second port, which speaks the compact profile. It is
+	// written like Listen, with the same address if any; empty: none.
+	CompactListen string `toml:"compact_listen"`
+
 	Mode    string   `toml:"mode"`
 	Require []string `toml:"require"`
 
@@ -223,6 +227,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.Interface, "iface", c.Interface, "network interface to serve; empty: all, in mode udp")
 	fs.StringVar(&c.Interface, "interface", c.Interface, "the same as --iface")
 	fs.StringVar(&c.Listen, "listen", c.Listen, "UDP port to serve, as :port")
+	fs.StringVar(&c.CompactListen, "compact-listen", c.CompactListen, "UDP port to serve in the compact profile, as :port; empty: none")
 	fs.StringVar(&c.Mode, "mode", c.Mode, strings.Join(modes, ", "))
 	fs.Var((*list)(&c.Require), "require", "comma-separated: do not start without "+strings.Join(requirements, ", "))
 	fs.Var((*number)(&c.Workers), "workers", "worker threads; 0: by the number of CPUs")
@@ -324,9 +329,15 @@ func (c *Config) Validate() error {
 	if len(c.Interface) > 15 || strings.ContainsAny(c.Interface, "/ \t\n") {
 		bad("interface", c.Interface, "a name of at most 15 characters without spaces and slashes, as `ip link` shows it")
 	}
+	const address = `":port" or "address:port" with a port from 1 to 65535`
 	addr, err := c.Address()
 	if err != nil {
-		bad("listen", c.Listen, `":port" or "address:port" with a port from 1 to 65535`)
+		bad("listen", c.Listen, address)
+	}
+	if compact, err := c.CompactAddress(); err != nil {
+		bad("compact_listen", c.CompactListen, address)
+	} else if compact.Port() == addr.Port() && compact.Port() != 0 || c.CompactListen != "" && compact.Addr() != addr.Addr() {
+		bad("compact_listen", c.CompactListen, "another port than that of listen, with the same address in front")
 	}
 	if !slices.Contains(modes, c.Mode) {
 		bad("mode", c.Mode, "one of "+strings.Join(modes, ", "))
@@ -404,15 +415,33 @@ func (c *Config) together(addr netip.AddrPort) (wrong []error) {
 
 // Address is Listen, parsed. Without an address in front the result has the
 // zero Addr.
-func (c *Config) Address() (netip.AddrPort, error) {
-	at := strings.LastIndexByte(c.Listen, ':')
-	if at < 0 {
-		return netip.AddrPort{}, fmt.Errorf("parse %q: no port", c.Listen)
+func (c *Config) Address() (netip.AddrPort, error) { return parseListen(c.Listen) }
+
+// CompactAddress is CompactListen, parsed likewise: zero if it is empty.
+func (c *Config) CompactAddress() (netip.AddrPort, error) {
+	if c.CompactListen == "" {
+		return netip.AddrPort{}, nil
 	}
-	host, text := c.Listen[:at], c.Listen[at+1:]
+	return parseListen(c.CompactListen)
+}
+
+// CompactPorts are the ports of the compact profile.
+func (c *Config) CompactPorts() []uint16 {
+	if addr, err := c.CompactAddress(); err == nil && addr.Port() != 0 {
+		return []uint16{addr.Port()}
+	}
+	return nil
+}
+
+func parseListen(listen string) (netip.AddrPort, error) {
+	at := strings.LastIndexByte(listen, ':')
+	if at < 0 {
+		return netip.AddrPort{}, fmt.Errorf("parse %q: no port", listen)
+	}
+	host, text := listen[:at], listen[at+1:]
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || port == 0 {
-		return netip.AddrPort{}, fmt.Errorf("parse port of %q", c.Listen)
+		return netip.AddrPort{}, fmt.Errorf("parse port of %q", listen)
 	}
 	if host == "" {
 		return netip.AddrPortFrom(netip.Addr{}, uint16(port)), nil
@@ -422,7 +451,7 @@ func (c *Config) Address() (netip.AddrPort, error) {
 	}
 	addr, err := netip.ParseAddr(host)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("parse address of %q: %w", c.Listen, err)
+		return netip.AddrPort{}, fmt.Errorf("parse address of %q: %w", listen, err)
 	}
 	return netip.AddrPortFrom(addr, uint16(port)), nil
 }

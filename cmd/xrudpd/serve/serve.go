@@ -143,6 +143,7 @@ func (s *Server) makeWorkers(options []worker.Options, handler func(*worker.Work
 		o.BusyPoll = s.cfg.BusyPoll
 		o.TickRate = s.cfg.TickRate
 		o.SessionBudget = s.cfg.SessionBudget
+		o.CompactPorts = s.cfg.CompactPorts()
 		o.Session = s.sessionConfig()
 		o.Logger = s.log
 	}

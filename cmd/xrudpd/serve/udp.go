@@ -38,7 +38,7 @@ func (s *Server) openUDP() ([]worker.Options, error) {
 	}
 	workers := regions.Geometry().Workers
 	sockets, err := transport.ListenUDP(transport.UDPOptions{
-		Address: s.addr.Addr(), Ports: []uint16{s.addr.Port()}, Workers: workers, Device: s.cfg.Interface,
+		Address: s.addr.Addr(), Ports: s.ports(), Workers: workers, Device: s.cfg.Interface,
 	})
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (s *Server) openUDP() ([]worker.Options, error) {
 	for i := range options {
 		s.batches = append(s.batches, sockets[i])
 		g, err := gate.New(gate.Config{
-			Features: gate.FeatureSACK, SessionBudget: s.cfg.SessionBudget,
+			Features: gate.FeatureSACK, CompactPorts: s.cfg.CompactPorts(), SessionBudget: s.cfg.SessionBudget,
 			ControlBytes: worker.Reassembly(regions.Geometry()),
 		}, regions, s.cookies)
 		if err != nil {

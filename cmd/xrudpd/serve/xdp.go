@@ -21,7 +21,7 @@ func (s *Server) requires(what string) bool { return slices.Contains(s.cfg.Requi
 //
 // The order is that of the drivers: frames, program, sockets.
 func (s *Server) openXDP() ([]worker.Options, error) {
-	listen := transport.UDPOptions{Ports: []uint16{s.addr.Port()}, Device: s.cfg.Interface}
+	listen := transport.UDPOptions{Ports: s.ports(), Device: s.cfg.Interface}
 	// ListenUDP asks too, but only when something is attached.
 	if err := transport.ProbeUDP(listen); err != nil {
 		return nil, err
@@ -67,12 +67,17 @@ func (s *Server) openXDP() ([]worker.Options, error) {
 	return options, nil
 }
 
+// ports are all that are served, in either profile.
+func (s *Server) ports() []uint16 {
+	return append([]uint16{s.addr.Port()}, s.cfg.CompactPorts()...)
+}
+
 // attach opens the gate. Where a former process left maps of another geometry
 // they are used as they are, since packets lie in them.
 func (s *Server) attach(g commit.Geometry) (*loader.Report, error) {
 	o := loader.Options{
 		Interface: s.cfg.Interface, Instance: s.cfg.Instance,
-		Geometry: g, Ports: []uint16{s.addr.Port()},
+		Geometry: g, Ports: []uint16{s.addr.Port()}, CompactPorts: s.cfg.CompactPorts(),
 		SessionBudget: s.cfg.SessionBudget, ControlBytes: worker.Reassembly(g),
 		Mode: loader.ModeAuto, Require: s.cfg.Mode != config.ModeAuto,
 	}
