@@ -81,7 +81,7 @@ func (o *SimOptions) plan() simPlan {
 		losses: []float64{0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1},
 		rtts:   []time.Duration{5 * ms, 20 * ms, 50 * ms, 100 * ms, 200 * ms, 300 * ms},
 		warmUp: 10 * time.Second, bulk: 30 * time.Second, latency: 150 * time.Second, share: 20 * time.Second,
-		outages: []time.Duration{time.Second, 3 * time.Second}, outageRuns: 5,
+		outages: []time.Duration{time.Second, 3 * time.Second}, outageRuns: 9,
 		transfers: 40,
 		floors:    []time.Duration{10 * ms, 30 * ms, 100 * ms, 200 * ms},
 		floorRTTs: []time.Duration{5 * ms, 50 * ms, 150 * ms}, floorLosses: []float64{0.01, 0.05},
@@ -165,7 +165,8 @@ type SimOutage struct {
 	RTT        float64 `json:"rtt_ms"`
 	// From the end of the outage to the end of the first quarter of a second
 	// with 90% of the goodput before; -1 where that takes over 30 s. Median
-	// and worst of several runs.
+	// and worst of several runs, whose outages are up to a fifth shorter and
+	// longer.
 	Recovery      float64 `json:"recovery_ms"`
 	RecoveryWorst float64 `json:"recovery_worst_ms"`
 }

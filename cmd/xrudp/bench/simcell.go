@@ -332,11 +332,12 @@ const (
 	simForever = 30 * time.Second
 )
 
-// run repeats an outage that begins at another moment each time.
+// run repeats an outage that is up to a fifth shorter and longer: what ends it
+// for the session is a timer, and would come at the same moment each time.
 func (r *SimOutage) run(o *SimOptions, plan *simPlan) {
 	var all []float64
 	for i := range plan.outageRuns {
-		took := r.once(o, plan, time.Duration(i)*37*time.Millisecond)
+		took := r.once(o, plan, fromMS(r.Outage)*time.Duration(80+40*i/max(plan.outageRuns-1, 1))/100)
 		if took < 0 {
 			took = math.Inf(1)
 		}
@@ -351,19 +352,19 @@ func (r *SimOutage) run(o *SimOptions, plan *simPlan) {
 	r.Recovery, r.RecoveryWorst = finite(median(all)), finite(slices.Max(all))
 }
 
-func (r *SimOutage) once(o *SimOptions, plan *simPlan, offset time.Duration) float64 {
+func (r *SimOutage) once(o *SimOptions, plan *simPlan, outage time.Duration) float64 {
 	c := newCell(o, r.Controller, fromMS(r.RTT), 0)
 	f := c.add().open()
 	// Messages that wait for others would seem to arrive in bursts.
 	f.mode = session.ReliableUnordered
 	f.pour()
-	c.run(2*plan.warmUp + offset)
+	c.run(2 * plan.warmUp)
 	before := f.bytes
 	c.run(plan.bulk)
 	want := 0.9 * goodput(f.bytes-before, plan.bulk)
 
 	f.Up.Link.Loss, f.Down.Link.Loss = 1, 1
-	c.run(fromMS(r.Outage))
+	c.run(outage)
 	f.Up.Link.Loss, f.Down.Link.Loss = 0, 0
 	ended := c.Net.Now()
 	past := []uint64{f.bytes}
