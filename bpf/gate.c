@@ -454,6 +454,7 @@ static __always_inline bool accept(struct session *s, struct flow *f,
 {
 	__u64 rtt = p->now / 1000 - p->echo - p->delay;
 	bool changed = false;
+	__u64 news = 0;
 
 	if (p->compact)
 		rtt = (__u32)rtt;
@@ -475,10 +476,13 @@ static __always_inline bool accept(struct session *s, struct flow *f,
 			for (int i = 0; i < ACKB_WORDS_MAX; i++)
 				f->sack[i] = 0;
 			changed = true;
+			news = 1;
 		}
 		if (p->sack_words) {
-			for (int i = 0; i < ACKB_WORDS_MAX; i++)
+			for (int i = 0; i < ACKB_WORDS_MAX; i++) {
+				news |= p->sack[i] & ~f->sack[i];
 				f->sack[i] |= p->sack[i];
+			}
 			if (p->sack_words > f->sack_words)
 				f->sack_words = p->sack_words;
 			changed = true;
@@ -487,7 +491,8 @@ static __always_inline bool accept(struct session *s, struct flow *f,
 			f->window = p->window;
 			changed = true;
 		}
-		if (p->echo)
+		/* What repeats the news does not tell what brought it. */
+		if (news)
 			f->echo = p->echo;
 		if (p->echo && rtt - 1 < RTT_MAX_US - 1) {
 			f->rtt_us = rtt;

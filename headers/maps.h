@@ -110,7 +110,7 @@ struct flow {
 	__u16 sack_words;
 	__u32 rtt_us;	 /* newest sample, 0 before the first */
 	__u32 rtt_count; /* samples taken */
-	__u32 echo;	 /* of the newest fresh acknowledgement, low 32 bits */
+	__u32 echo;	 /* of the newest news of arrivals, low 32 bits, or 0 */
 	__u64 last_seen; /* ns, CLOCK_MONOTONIC */
 	__u64 sack
 		[ACKB_WORDS_MAX]; /* bit i of word w: ack + 1 + 64 w + i arrived */

@@ -65,8 +65,9 @@ type FlowState struct {
 	RTTCount  uint32            // samples taken
 	LastSeen  uint64            // ns, CLOCK_MONOTONIC
 
-	// Echo is that of the newest fresh acknowledgement which had one, the low
-	// 32 bits of microseconds: it tells which transmission was answered.
+	// Echo is that of the acknowledgement which told of new arrivals last, the
+	// low 32 bits of microseconds: it tells which transmission was answered. 0
+	// where that had none.
 	Echo uint32
 
 	// ECE counts the fresh acknowledgements that carried ECE.

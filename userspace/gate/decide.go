@@ -381,14 +381,16 @@ func (g *Gate) accept(p *packet, flow *commit.Flow, kind ackKind) {
 // absorb updates state by a fresh acknowledgement, and reports whether the
 // worker has something to look at.
 func (p *packet) absorb(state *commit.FlowState) (changed bool) {
+	news := false
 	if p.head.Ack != state.Ack {
 		state.Ack = p.head.Ack
 		state.SackWords = 0
 		state.Sack = [commit.SackWords]uint64{}
-		changed = true
+		changed, news = true, true
 	}
 	if p.block.Words > 0 {
 		for i, word := range p.block.Bitmap {
+			news = news || word&^state.Sack[i] != 0
 			state.Sack[i] |= word
 		}
 		state.SackWords = max(state.SackWords, p.block.Words)
@@ -398,7 +400,8 @@ func (p *packet) absorb(state *commit.FlowState) (changed bool) {
 		state.Window = p.head.Window
 		changed = true
 	}
-	if p.block.Echo != 0 {
+	// What repeats the news does not tell what brought it.
+	if news {
 		state.Echo = uint32(p.block.Echo)
 	}
 	if rtt := p.profile.RoundTrip(p.now/1000, &p.block); rtt-1 < rttMax-1 {

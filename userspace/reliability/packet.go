@@ -29,7 +29,7 @@ type Packet struct {
 	seq   uint32
 	sends uint32 // transmissions
 	lost  bool   // waits for its retransmission
-	probe bool   // which is for want of an answer
+	why   why    // it is sent, newest or next
 	idle  bool   // sent while the application, not the path, set the pace
 	order uint64 // number of the newest transmission
 	sent  uint64 // time of the newest transmission
@@ -41,6 +41,16 @@ type Packet struct {
 
 	prev, next *Packet
 }
+
+// why says for what reason a packet is sent.
+type why uint8
+
+const (
+	whyNew   why = iota
+	whyEarly     // the path loses, and the packet is small
+	whyProbe     // want of an answer
+	whyLost      // others overtook it, or nothing was answered
+)
 
 // Pending counts packets that belong together and are not acknowledged.
 type Pending struct{ Packets int }
@@ -164,7 +174,7 @@ func (l *Pool) Put(p *Packet) {
 		return
 	}
 	p.Messages, p.Final, p.Urgent, p.Pending, p.length, p.expires = 0, false, false, nil, 0, 0
-	p.sends, p.lost, p.probe = 0, false, false
+	p.sends, p.lost, p.why = 0, false, whyNew
 	p.prev, p.next = nil, l.free
 	l.free = p
 	l.kept++
@@ -218,7 +228,7 @@ func (q *Queue) Drain(pool *Pool) {
 func (q *Queue) merge(from *Queue) {
 	at := q.head
 	for p := from.Pop(); p != nil; p = from.Pop() {
-		p.lost, p.probe = false, false
+		p.lost = false
 		// from need not be in order throughout.
 		if at == nil || at.prev != nil && at.prev.order > p.order {
 			at = q.head

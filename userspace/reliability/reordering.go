@@ -54,7 +54,7 @@ func (r *reordering) delay(rtt *RTT) uint64 {
 
 // episode is a congestion event: the losses of one flight.
 type episode struct {
-	open bool
-	end  uint64 // transmissions up to this one belong to it
-	lost int    // less those that turned out to have arrived
+	end  uint64 // transmissions up to this one belong to the newest flight with losses
+	open bool   // the controller gave way, and that can be undone
+	lost int    // since then, less those that turned out to have arrived
 }

@@ -12,6 +12,19 @@ const (
 	// before the want itself counts as a timeout.
 	maxProbes = congestion.MinWindow
 
+	// lossyShare is the share of lost packets from which on small packets are
+	// sent twice, and lossMemory the packets over which it is taken.
+	lossyShare = 0.01
+	lossMemory = 64
+
+	// earlySize is the largest body that is sent twice, in bytes.
+	earlySize = 256
+
+	// A second copy leaves an eighth of a round trip after the first, within
+	// these bounds: copies that leave together are lost together.
+	earlyLeast = uint64(2e6)
+	earlyMost  = uint64(20e6)
+
 	// firstRing is the number of packets a Sender has room for at first.
 	firstRing = 16
 )
@@ -31,6 +44,10 @@ const Never = uint64(math.MaxUint64)
 // after a timeout, the packet is sent again as a probe, which is no congestion
 // event by itself; if the probes are not answered either, everything in flight
 // is lost, and the timeout doubles (RFC 6298).
+//
+// Where the path loses and little is in flight, nothing that is sent later would
+// show a loss in time. There small packets are sent a second time before it is
+// known whether the first came.
 //
 // What turns out to have arrived before it was sent again (Eifel, RFC 3522)
 // takes back what its loss did to the congestion window.
@@ -62,6 +79,7 @@ type Sender struct {
 
 	reordering reordering
 	episode    episode
+	lossShare  float64 // of packets sent for the first time
 
 	probes   int    // sent since something was acknowledged last
 	probedAt uint64 // when the newest of them was
@@ -90,6 +108,7 @@ type Sender struct {
 type SenderCount struct {
 	Lost     uint64 // packets taken for lost
 	Spurious uint64 // of these, those that had arrived
+	Early    uint64 // small packets sent twice
 	Probes   uint64 // packets sent again for want of an answer
 	Timeouts uint64 // probes left unanswered
 	Marks    uint64 // acknowledgements that told of congestion marks
@@ -233,7 +252,7 @@ func (s *Sender) Retransmit(window int, now uint64) *Packet {
 	}
 	if oldest := s.at(s.una).packet; oldest != nil && oldest.lost {
 		p = oldest
-	} else if int(p.seq-s.una) >= window || !p.probe && !s.mayFly(now) {
+	} else if int(p.seq-s.una) >= window || p.why == whyLost && !s.mayFly(now) {
 		return nil
 	}
 	s.waiting.remove(p)
@@ -371,14 +390,23 @@ func (s *Sender) take(t *taking, seq uint32) {
 		t.out.RTT, t.out.HasRTT = t.at-min(t.at, p.sent), true
 	}
 	newest := s.answers(t, p)
-	switch {
-	case p.lost && !p.probe || p.sends > 1 && !newest && !p.probe:
-		t.spurious++
-		s.reordering.grow(s.acked - min(s.acked, p.lostOrder))
-	case p.probe && !p.lost && newest:
-		t.proven++
-		t.provenSeq = seq
+	lost := 0.0
+	switch p.why {
+	case whyNew:
+	case whyLost:
+		if lost = 1; !newest {
+			lost = 0
+			t.spurious++
+			s.reordering.grow(s.acked - min(s.acked, p.lostOrder))
+		}
+	case whyEarly, whyProbe:
+		if newest && (!t.ack.Echoed || t.ack.Echo == uint32(p.sent/1000)) {
+			lost = 1
+			t.proven++
+			t.provenSeq = seq
+		}
 	}
+	s.lossShare += (lost - s.lossShare) / lossMemory
 	if newest && p.order > s.acked {
 		s.acked = p.order
 		s.ackRTT = t.at - min(t.at, p.sent)
@@ -515,7 +543,7 @@ func (s *Sender) overtaken(p *Packet, now uint64) bool {
 // lose has p wait for its retransmission.
 func (s *Sender) lose(p *Packet) {
 	s.flying.remove(p)
-	p.lost, p.probe = true, false
+	p.lost, p.why = true, whyLost
 	p.lostOrder = p.order
 	s.waiting.Push(p)
 	s.Count.Lost++
@@ -524,13 +552,19 @@ func (s *Sender) lose(p *Packet) {
 // lost answers the loss of count packets, order being the newest of their
 // transmissions.
 func (s *Sender) lost(count int, newest uint32, order, now uint64) {
-	if !s.episode.open || order > s.episode.end {
+	if order > s.episode.end {
 		s.reordering.forget()
-		s.episode = episode{open: true, end: s.order}
+		s.episode.end = s.order
 	}
-	s.episode.lost += count
+	events := s.cc.Events()
 	s.lossTold = congestion.Loss{Now: now, Packets: count, Newest: newest, Next: s.next, InFlight: s.flying.Len()}
 	s.cc.OnLoss(&s.lossTold)
+	// What the controller takes for part of an event before it is undone with
+	// that, and what it does not answer needs no undoing.
+	if s.cc.Events() != events {
+		s.episode.open, s.episode.lost = true, 0
+	}
+	s.episode.lost += count
 }
 
 // Marked takes the peer's word that packets arrived marked Congestion
@@ -559,7 +593,11 @@ func (s *Sender) Deadline() uint64 {
 	if p == nil {
 		return Never
 	}
-	return min(s.answerBy(p), s.lossAt)
+	at := min(s.answerBy(p), s.lossAt)
+	if p = s.single(); p != nil {
+		at = min(at, s.earlyAt(p))
+	}
+	return at
 }
 
 // answerBy returns when p, in flight the longest, has to be answered.
@@ -571,21 +609,49 @@ func (s *Sender) answerBy(p *Packet) uint64 {
 	return sent + s.RTT.RTO()
 }
 
+// single returns the packet that is to be sent a second time next, nil where
+// there is no point in that: the path does not lose, its queue is long, or there
+// is enough in flight to show a loss.
+func (s *Sender) single() *Packet {
+	if s.lossShare < lossyShare || s.flying.Len() > congestion.MinWindow || s.RTT.Smoothed > 2*s.RTT.Min+earlyMost {
+		return nil
+	}
+	for p := s.flying.Front(); p != nil; p = p.next {
+		if p.why == whyNew && p.length <= earlySize {
+			return p
+		}
+	}
+	return nil
+}
+
+func (s *Sender) earlyAt(p *Packet) uint64 {
+	return p.sent + min(max(s.RTT.Smoothed/8, earlyLeast), earlyMost)
+}
+
 // OnDeadline finds out what is lost by the clock.
 func (s *Sender) OnDeadline(now uint64) {
 	s.findLost(now)
+	for p := s.single(); p != nil && now >= s.earlyAt(p); p = s.single() {
+		s.again(p, whyEarly)
+		s.Count.Early++
+	}
 	for p := s.oldest(); p != nil && now >= s.answerBy(p); p = s.oldest() {
-		if p.probe || s.timedOut || s.probes >= maxProbes {
+		if p.why == whyProbe || s.timedOut || s.probes >= maxProbes {
 			s.timeout(now)
 			return
 		}
-		s.flying.remove(p)
-		p.lost, p.probe = true, true
-		s.waiting.Push(p)
+		s.again(p, whyProbe)
 		s.probes++
 		s.probedAt = now
 		s.Count.Probes++
 	}
+}
+
+// again has p wait to be sent again, though it is not known to be lost.
+func (s *Sender) again(p *Packet, y why) {
+	s.flying.remove(p)
+	p.lost, p.why = true, y
+	s.waiting.Push(p)
 }
 
 // timeout takes everything in flight for lost: not even probes were answered.

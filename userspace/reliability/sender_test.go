@@ -24,7 +24,7 @@ func (c *scripted) OnSend(uint64, int)        {}
 func (c *scripted) OnMark(uint64, uint32)     { c.marks++ }
 func (c *scripted) OnTimeout(uint64, uint32)  { c.timeouts++ }
 func (c *scripted) Undo(uint64)               { c.undone++ }
-func (c *scripted) Events() uint64            { return 0 }
+func (c *scripted) Events() uint64            { return uint64(c.losses + c.timeouts) }
 func (c *scripted) OnAck(a *congestion.Ack)   { c.acked += a.Packets; c.last = *a }
 func (c *scripted) OnLoss(l *congestion.Loss) { c.losses++; c.lost += l.Packets }
 
@@ -707,5 +707,78 @@ func TestSenderCloseReturnsPackets(t *testing.T) {
 	f.s.Close()
 	if f.pool.kept != 6 || f.s.InFlight() != 0 || f.s.Outstanding() != 0 || f.s.Deadline() != Never {
 		t.Errorf("%d packets in the pool, %d in flight", f.pool.kept, f.s.InFlight())
+	}
+}
+
+// TestSenderSendsSmallPacketsTwice where the path loses and little is in flight,
+// and knows by the echo which copy arrived.
+func TestSenderSendsSmallPacketsTwice(t *testing.T) {
+	lossy := func(t *testing.T) *flight {
+		f := newFlight(t, 9)
+		f.s.RTT.Sample(40*ms, f.now)
+		f.s.lossShare = 0.05
+		return f
+	}
+	tests := []struct {
+		name string
+		do   func(f *flight)
+		want []uint32
+	}{
+		{"once_each", func(f *flight) { f.send(2) }, []uint32{0, 1}},
+		{"path_without_loss", func(f *flight) { f.s.lossShare = 0.009; f.send(2) }, nil},
+		{"much_in_flight", func(f *flight) { f.send(9) }, nil},
+		{"long_queue", func(f *flight) { f.s.RTT.Smoothed = 101 * ms; f.send(1) }, nil},
+		{"too_soon", func(f *flight) { f.send(1); f.now -= 8 * ms }, nil},
+		{"large", func(f *flight) {
+			p := f.pool.Get()
+			p.Extend(earlySize + 1)
+			f.s.Send(p, f.now)
+		}, nil},
+		{"arrived", func(f *flight) { f.send(1); f.ack(1) }, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := lossy(t)
+			tt.do(f)
+			f.now += 6 * ms
+			f.s.OnDeadline(f.now)
+			f.wantAgain(tt.want...)
+			f.now += 6 * ms
+			f.s.OnDeadline(f.now)
+			f.wantAgain()
+		})
+	}
+
+	for _, second := range []bool{false, true} {
+		f := lossy(t)
+		stamp := f.stamp()
+		f.send(1)
+		if f.s.Deadline() > f.now+6*ms {
+			t.Error("no timer for the second copy")
+		}
+		f.now += 5 * ms
+		f.s.OnDeadline(f.now)
+		if second {
+			stamp = f.stamp()
+		}
+		f.wantAgain(0)
+		f.now += 40 * ms
+		share := f.s.lossShare
+		f.echo(stamp, 1)
+		if lost := f.cc.lost == 1; lost != second || f.s.Count.Spurious != 0 || f.cc.undone != 0 || (f.s.lossShare > share) != second {
+			t.Errorf("answer to the second copy %v: %d lost, %+v, share %v", second, f.cc.lost, f.s.Count, f.s.lossShare)
+		}
+	}
+
+	// Neither copy arrives: then it is probed as ever, and no timeout yet.
+	f := lossy(t)
+	f.send(1)
+	for f.s.Count.Probes == 0 {
+		f.now = f.s.Deadline()
+		f.s.OnDeadline(f.now)
+		f.again()
+	}
+	if f.cc.timeouts != 0 || f.s.Count.Early != 1 || f.now > 1000*ms+200*ms {
+		t.Errorf("%d timeouts, %+v after %d ms", f.cc.timeouts, f.s.Count, f.now/ms-1000)
 	}
 }

@@ -295,6 +295,7 @@ type Stats struct {
 	Retransmitted        uint64 // packets sent again
 	Lost                 uint64 // packets taken for lost
 	Spurious             uint64 // of these, known to have arrived
+	Early                uint64 // small packets sent twice because the path loses
 	Probes               uint64 // packets sent again for want of an answer
 	Timeouts             uint64 // probes left unanswered
 	Marks                uint64 // acknowledgements of packets that came marked Congestion Experienced
@@ -448,7 +449,8 @@ func (s *Session) Queued() int { return s.out.bytes[0] + s.out.bytes[1] + s.larg
 func (s *Session) Stats() Stats {
 	st := s.stats
 	c := s.snd.Count
-	st.Lost, st.Spurious, st.Probes, st.Timeouts, st.Marks = c.Lost, c.Spurious, c.Probes, c.Timeouts, c.Marks
+	st.Lost, st.Spurious, st.Early, st.Probes = c.Lost, c.Spurious, c.Early, c.Probes
+	st.Timeouts, st.Marks = c.Timeouts, c.Marks
 	st.SRTT = time.Duration(s.snd.RTT.Smoothed)
 	st.RTTVar = time.Duration(s.snd.RTT.Variance)
 	st.RTO = time.Duration(s.snd.RTT.RTO())
