@@ -25,9 +25,18 @@ func quickSim(t *testing.T, opts SimOptions) *SimResult {
 	return r
 }
 
+// compared are the controllers that tests measure. Short runs are content with
+// one that fills queues.
+func compared() []string {
+	if testing.Short() {
+		return []string{"cubic"}
+	}
+	return simControllers()
+}
+
 // quickAll is the result that several tests look at.
 var quickAll = sync.OnceValue(func() SimResult {
-	r, err := Sim(context.Background(), SimOptions{Quick: true})
+	r, err := Sim(context.Background(), SimOptions{Quick: true, Controllers: compared()})
 	if err != nil {
 		panic(err)
 	}
@@ -36,7 +45,7 @@ var quickAll = sync.OnceValue(func() SimResult {
 
 func TestSimMeasures(t *testing.T) {
 	r := quickAll()
-	if want := len(simControllers()) * len(r.plan.losses) * len(r.plan.rtts); len(r.Rows) != want {
+	if want := len(compared()) * len(r.plan.losses) * len(r.plan.rtts); len(r.Rows) != want {
 		t.Fatalf("%d rows, want %d", len(r.Rows), want)
 	}
 	for _, row := range r.Rows {
@@ -106,6 +115,9 @@ func TestSimMeasures(t *testing.T) {
 // TestSimFollowsFromItsSeed and from nothing else, such as what other
 // controllers were measured before.
 func TestSimFollowsFromItsSeed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("simulates again")
+	}
 	rows := func(r *SimResult) string {
 		b, err := json.Marshal(r.Rows)
 		if err != nil {
@@ -113,7 +125,7 @@ func TestSimFollowsFromItsSeed(t *testing.T) {
 		}
 		return string(b)
 	}
-	all, one := quickAll(), simControllers()[:1]
+	all, one := quickAll(), compared()[:1]
 	all.Rows = slices.DeleteFunc(slices.Clone(all.Rows), func(row SimRow) bool { return row.Controller != one[0] })
 	if rows(&all) != rows(quickSim(t, SimOptions{Seed: 1, Controllers: one})) {
 		t.Error("the same seed gave another result")
@@ -125,7 +137,10 @@ func TestSimFollowsFromItsSeed(t *testing.T) {
 
 // TestSimOtherDirection also runs over a recorded path.
 func TestSimOtherDirection(t *testing.T) {
-	controller := simControllers()[:1]
+	if testing.Short() {
+		t.Skip("simulates again")
+	}
+	controller := compared()[:1]
 	trace := []simnet.Step{
 		{At: time.Second, Rate: 1_000_000, Delay: 20 * time.Millisecond},
 		{At: 4 * time.Second, Rate: 250_000, Delay: 20 * time.Millisecond},
@@ -169,7 +184,7 @@ func TestSimReport(t *testing.T) {
 		names = append(names, e.Name())
 	}
 	want := []string{"goodput.svg", "latency.svg", "queue.svg", "report.md"}
-	for _, c := range simControllers() {
+	for _, c := range compared() {
 		want = append(want, "packets-"+c+".csv")
 	}
 	slices.Sort(want)
@@ -199,7 +214,7 @@ func TestSimReport(t *testing.T) {
 			t.Errorf("%d columns instead of %d: %s", n-1, columns-1, line)
 		}
 	}
-	if tables != 6+2*len(simControllers()) {
+	if tables != 6+2*len(compared()) {
 		t.Errorf("%d tables", tables)
 	}
 }
