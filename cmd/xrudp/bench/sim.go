@@ -191,9 +191,11 @@ type SimFloor struct {
 	RTT        float64 `json:"rtt_ms"`
 	LatencyP50 float64 `json:"latency_p50_ms"`
 	LatencyP99 float64 `json:"latency_p99_ms"`
-	// Needless are packets that arrived although they had arrived before, as
-	// a share of those that carried messages.
-	Needless float64 `json:"needless_share"`
+	// Shares of the packets that carried messages: Early ones were sent twice
+	// at once because the path loses, and Again ones arrived although they had
+	// arrived before, early copies included.
+	Early float64 `json:"early_share"`
+	Again float64 `json:"again_share"`
 }
 
 // SimTraced is a flow of bulk data over the recorded path.

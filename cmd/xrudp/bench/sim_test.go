@@ -60,7 +60,7 @@ func TestSimMeasures(t *testing.T) {
 			if row.LatencyP99 > oneWay+sending || row.GoodputShare < 0.5 {
 				t.Errorf("without loss: %+v", row)
 			}
-		case row.LatencyP99 < 1.2*row.LatencyP50:
+		case row.LatencyP99 < 1.05*row.LatencyP50:
 			t.Errorf("loss cost no time: %+v", row)
 		case row.ResentShare < row.Loss/3 || row.ResentShare > 3*row.Loss:
 			t.Errorf("%g%% sent again: %+v", 100*row.ResentShare, row)
@@ -106,7 +106,7 @@ func TestSimMeasures(t *testing.T) {
 		}
 	}
 	for _, f := range r.Floors {
-		if f.LatencyP99 < 1.5*f.RTT || f.Needless > f.Loss {
+		if f.LatencyP99 < 1.05*f.LatencyP50 || f.Again > f.Early+f.Loss {
 			t.Errorf("%+v", f)
 		}
 	}

@@ -426,8 +426,10 @@ func (r *SimFloor) run(o *SimOptions, plan *simPlan) {
 	took := chatter(c, plan.latency)
 	r.LatencyP50, r.LatencyP99 = milliseconds(took, 0.5), milliseconds(took, 0.99)
 	f := c.flows[0]
-	again := c.Gate.Stats()[gate.TXAckDuplicate] + f.Client.Stats().Duplicates
-	r.Needless = round(ratio(again, f.Client.Stats().MessagesOut+f.Server.Stats().MessagesOut), 4)
+	client, server := f.Client.Stats(), f.Server.Stats()
+	messages := client.MessagesOut + server.MessagesOut
+	r.Early = round(ratio(client.Early+server.Early, messages), 4)
+	r.Again = round(ratio(c.Gate.Stats()[gate.TXAckDuplicate]+client.Duplicates, messages), 4)
 }
 
 // run follows the recorded path twice.

@@ -93,7 +93,8 @@ func (r *SimResult) sections() []section {
 			"goodput before: at least 250 ms.", r.outages},
 		{"transfer", "A transfer beside small messages", fmt.Sprintf("One message of %d bytes and low priority. Latency in ms of critical messages of 64 bytes beside it,\n"+
 			"reliable and ordered, 20 per second, on another channel.", simTransfer), r.transfers},
-		{"floor", "Floor of the retransmission timeout", "Latency in ms of small messages, and packets that arrived again needlessly, in percent.\n" +
+		{"floor", "Floor of the retransmission timeout", "Latency in ms of small messages. In percent of their packets: those sent twice before a loss could show,\n" +
+			"and those that arrived although they had arrived before, which includes nearly all of the former.\n" +
 			"The delay varies with a standard deviation of a tenth of itself.", r.floors},
 	}
 	if len(r.Traced) > 0 {
@@ -234,14 +235,15 @@ func (r *SimResult) transfers(w io.Writer) {
 }
 
 func (r *SimResult) floors(w io.Writer) {
-	rows := [][]string{{"round trip", "loss", "floor", "p50", "p99", "needless"}}
+	rows := [][]string{{"round trip", "loss", "floor", "p50", "p99", "early", "again"}}
 	for _, rtt := range r.plan.floorRTTs {
 		for _, loss := range r.plan.floorLosses {
 			for _, f := range r.Floors {
 				if f.RTT == inMS(rtt) && f.Loss == loss {
 					rows = append(rows, []string{
 						fmt.Sprintf("%g ms", f.RTT), fmt.Sprintf("%g%%", percent(f.Loss)), fmt.Sprintf("%g ms", f.Floor),
-						fmt.Sprintf("%.1f", f.LatencyP50), fmt.Sprintf("%.1f", f.LatencyP99), fmt.Sprintf("%.2f", 100*f.Needless),
+						fmt.Sprintf("%.1f", f.LatencyP50), fmt.Sprintf("%.1f", f.LatencyP99),
+						fmt.Sprintf("%.2f", 100*f.Early), fmt.Sprintf("%.2f", 100*f.Again),
 					})
 				}
 			}
