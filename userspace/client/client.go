@@ -156,6 +156,7 @@ func Dial(ctx context.Context, address string, opts Options) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", address, err)
 	}
+	prepare(socket)
 	background, stop := context.WithCancel(context.Background())
 	c := &Conn{
 		address: address,
@@ -306,14 +307,14 @@ func (c *Conn) interrupt() {
 func (c *Conn) run(dialling context.Context) {
 	defer close(c.done)
 	defer c.stop()
-	buf := make([]byte, maxPacket)
-	told := false
+	buf, control := make([]byte, maxPacket), make([]byte, controlSize)
+	told, marked := false, false
 	n, failures := 0, 0
 	for {
 		now := monotime.Now()
 		c.mu.Lock()
 		if n > 0 {
-			c.receive(buf[:n], now)
+			c.receive(buf[:n], marked, now)
 		}
 		c.core.advance(now)
 		now = c.redial(dialling, now)
@@ -335,7 +336,7 @@ func (c *Conn) run(dialling context.Context) {
 			socket.Close()
 			return
 		}
-		n, failures = read(socket, buf, failures)
+		n, marked, failures = read(socket, buf, control, failures)
 	}
 }
 
@@ -344,30 +345,30 @@ func (c *Conn) run(dialling context.Context) {
 // ICMP errors come up here, "connection refused" above all. They are forged
 // too easily to be believed: if the server is gone, its silence tells. But a
 // socket that is really broken must not keep a CPU busy.
-func read(socket net.Conn, buf []byte, failures int) (n, failed int) {
-	n, err := socket.Read(buf)
+func read(socket net.Conn, buf, control []byte, failures int) (n int, marked bool, failed int) {
+	n, marked, err := readMarked(socket, buf, control)
 	switch {
 	case err == nil:
-		return n, 0
+		return n, marked, 0
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return 0, failures
+		return 0, false, failures
 	}
 	if failures >= 8 {
 		time.Sleep(10 * time.Millisecond)
 	}
-	return 0, failures + 1
+	return 0, false, failures + 1
 }
 
 // receive hands a datagram to the session, unless it carries data and there is
 // no room: the server sends it again.
-func (c *Conn) receive(b []byte, now uint64) {
+func (c *Conn) receive(b []byte, marked bool, now uint64) {
 	if c.opts.Handler == nil && c.inbox.full() {
 		if h, body, err := c.opts.Profile.ParseHeader(b); err == nil && c.carriesData(&h, body) {
 			c.refused++
 			return
 		}
 	}
-	c.core.packet(b, now)
+	c.core.packet(b, marked, now)
 }
 
 func (c *Conn) carriesData(h *wire.Header, body []byte) bool {
@@ -397,6 +398,7 @@ func (c *Conn) redial(ctx context.Context, now uint64) uint64 {
 	c.of = c.core.attempt
 	if err == nil {
 		c.socket.Close()
+		prepare(socket)
 		c.socket = socket
 		c.wake = never
 	}

@@ -84,8 +84,8 @@ func (c *core) take() []Message {
 
 // packet handles one datagram from the server. What is wrong with it is
 // counted by the session.
-func (c *core) packet(b []byte, now uint64) {
-	_ = c.session.Packet(b, now)
+func (c *core) packet(b []byte, marked bool, now uint64) {
+	_ = c.session.MarkedPacket(b, marked, now)
 	c.follow(now)
 }
 

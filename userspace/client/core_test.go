@@ -66,7 +66,7 @@ func (w *world) serve() {
 }
 
 func (w *world) atClient(packet []byte) {
-	w.core.packet(packet, w.net.Now())
+	w.core.packet(packet, false, w.net.Now())
 	w.pump()
 }
 

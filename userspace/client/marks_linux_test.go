@@ -1,0 +1,70 @@
+package client
+
+import (
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Marks of Congestion Experienced are told from other datagrams, and what a
+// prepared socket sends can be marked.
+func TestMarks(t *testing.T) {
+	for _, address := range []string{"127.0.0.1", "::1"} {
+		t.Run(address, func(t *testing.T) {
+			to := netip.AddrPortFrom(netip.MustParseAddr(address), 0)
+			peer, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(to))
+			if err != nil {
+				t.Skipf("listen: %v", err)
+			}
+			defer peer.Close()
+			prepare(peer) // to see what comes
+			socket, err := net.Dial("udp", peer.LocalAddr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer socket.Close()
+			prepare(socket)
+
+			deadline := time.Now().Add(2 * time.Second)
+			buf, control := make([]byte, 64), make([]byte, controlSize)
+			if err := peer.SetReadDeadline(deadline); err != nil {
+				t.Fatal(err)
+			}
+			if err := socket.SetReadDeadline(deadline); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := socket.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			_, used, _, from, err := peer.ReadMsgUDPAddrPort(buf, control)
+			if err != nil {
+				t.Fatal(err)
+			}
+			messages, err := syscall.ParseSocketControlMessage(control[:used])
+			if err != nil || len(messages) != 1 || messages[0].Data[0] != ecnECT0 {
+				t.Errorf("sent with %v, %v; want ECT(0)", messages, err)
+			}
+			raw, err := peer.SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for class := range 4 {
+				err := raw.Control(func(fd uintptr) {
+					_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, syscall.IP_TOS, class)
+					_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IPV6, syscall.IPV6_TCLASS, class)
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := peer.WriteToUDPAddrPort([]byte("y"), from); err != nil {
+					t.Fatal(err)
+				}
+				if n, marked, _ := read(socket, buf, control, 0); n != 1 || marked != (class == ecnCE) {
+					t.Errorf("class %d: %d bytes, marked %v", class, n, marked)
+				}
+			}
+		})
+	}
+}

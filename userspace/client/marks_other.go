@@ -1,0 +1,16 @@
+//go:build !linux
+
+package client
+
+import "net"
+
+const controlSize = 0
+
+// prepare does nothing: congestion marks are not looked at.
+func prepare(net.Conn) {}
+
+// readMarked reads a datagram.
+func readMarked(socket net.Conn, buf, _ []byte) (n int, marked bool, err error) {
+	n, err = socket.Read(buf)
+	return n, false, err
+}
