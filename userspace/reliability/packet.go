@@ -11,9 +11,10 @@ const poolKeep = 4096
 // Packet is the body of a packet: one on its way out, kept until it was
 // acknowledged, or the copy of one that waits for its turn to be handed over.
 type Packet struct {
-	Messages int  // in the body
-	Final    bool // the body is the reason of a FIN
-	Urgent   bool // it jumped the queue
+	Messages int   // in the body
+	Final    bool  // the body is the reason of a FIN
+	Urgent   bool  // it jumped the queue
+	Priority uint8 // of the queue that it left
 
 	// Pending counts the packet until it is acknowledged, where it is set.
 	Pending *Pending
@@ -173,7 +174,7 @@ func (l *Pool) Put(p *Packet) {
 	if l.kept >= poolKeep {
 		return
 	}
-	p.Messages, p.Final, p.Urgent, p.Pending, p.length, p.expires = 0, false, false, nil, 0, 0
+	p.Messages, p.Final, p.Urgent, p.Priority, p.Pending, p.length, p.expires = 0, false, false, 0, nil, 0, 0
 	p.sends, p.lost, p.why = 0, false, whyNew
 	p.prev, p.next = nil, l.free
 	l.free = p

@@ -87,7 +87,7 @@ func (s *Session) fillRest(b []byte) int {
 	if s.probeDue {
 		s.probeDue = false
 		s.lastProbe = s.now
-		return s.fillPacket(b, s.snd.Next()-1, wire.FlagACK|wire.FlagPSH, nil)
+		return s.fillPacket(b, s.snd.Next()-1, wire.FlagACK|wire.FlagPSH, 0, nil)
 	}
 	if s.ackDue || s.windowDue {
 		return s.fillAck(b)
@@ -117,7 +117,7 @@ func (s *Session) fillReliable(b []byte, p *reliability.Packet, flags wire.Flags
 	case p.Urgent:
 		flags |= wire.FlagURG
 	}
-	return s.fillPacket(b, p.Sequence(), flags, p.Body())
+	return s.fillPacket(b, p.Sequence(), flags, p.Priority, p.Body())
 }
 
 func (s *Session) fillUnreliable(b []byte, p *reliability.Packet) int {
@@ -127,17 +127,17 @@ func (s *Session) fillUnreliable(b []byte, p *reliability.Packet) int {
 	}
 	seq := s.unreliableNext
 	s.unreliableNext++
-	n := s.fillPacket(b, seq, flags, p.Body())
+	n := s.fillPacket(b, seq, flags, p.Priority, p.Body())
 	s.cfg.Pool.Put(p)
 	return n
 }
 
 func (s *Session) fillAck(b []byte) int {
-	return s.fillPacket(b, s.snd.Next(), wire.FlagACK, nil)
+	return s.fillPacket(b, s.snd.Next(), wire.FlagACK, 0, nil)
 }
 
 // fillPacket writes one packet of an open session.
-func (s *Session) fillPacket(b []byte, seq uint32, flags wire.Flags, body []byte) int {
+func (s *Session) fillPacket(b []byte, seq uint32, flags wire.Flags, priority uint8, body []byte) int {
 	if s.ece {
 		flags |= wire.FlagECE
 	}
@@ -147,6 +147,7 @@ func (s *Session) fillPacket(b []byte, seq uint32, flags wire.Flags, body []byte
 		Flags:     flags,
 		Window:    s.receiveWindow(),
 		Timestamp: s.now / 1000,
+		Priority:  priority,
 	}
 	var block *wire.AckBlock
 	switch {

@@ -256,6 +256,7 @@ func (s *Session) nextPacket() (p *reliability.Packet, reliable bool) {
 				continue
 			}
 			if p, reliable := s.fromClass(class); p != nil {
+				p.Priority = uint8(min(class, int(Low)))
 				s.out.credit[class]--
 				return p, reliable
 			}
