@@ -91,18 +91,26 @@ type world struct {
 
 func newWorld(t testing.TB, features uint32) *world {
 	t.Helper()
+	return newWorldOf(t, wire.Standard, features)
+}
+
+func newWorldOf(t testing.TB, profile wire.Profile, features uint32) *world {
+	t.Helper()
 	r, err := commit.NewMemory(commit.Geometry{Workers: 2, CPUs: 1, Slots: 8, MaxSessions: 128})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &world{regions: r, now: 5_000_000_000, buf: make([]byte, 0, 2048)}
 	client, server := netip.MustParseAddrPort("198.51.100.1:1000"), netip.MustParseAddrPort("192.0.2.1:9000")
-	cfg := Config{Ports: []uint16{9000}, Local: []netip.Addr{server.Addr()}, Features: FeatureSACK, ControlBytes: 1 << 20}
+	if profile == wire.Compact {
+		server = netip.MustParseAddrPort("192.0.2.1:9001")
+	}
+	cfg := Config{Ports: []uint16{9000}, CompactPorts: []uint16{9001}, Local: []netip.Addr{server.Addr()}, Features: FeatureSACK, ControlBytes: 1 << 20}
 	if w.Gate, err = New(cfg, r, CookieKeys{Keys: [2]CookieKey{{1, 2}, {3, 4}}}); err != nil {
 		t.Fatal(err)
 	}
 	w.key = wire.MakeKey(client, server)
-	w.init = SessionInit{ID: 7, Slot: 70, Worker: 1, Features: features, ClientISN: 1000, ServerISN: 2000}
+	w.init = SessionInit{ID: 7, Slot: 70, Worker: 1, Features: features, ClientISN: 1000, ServerISN: 2000, Token: 7}
 	info := commit.FlowInfo{ID: 7, Key: w.key, ClientISN: 1000, ServerISN: 2000, SndNxt: 2001, Opened: w.now}
 	r.Flow(70).Open(&info, wire.ReceiveWindow)
 	if err := w.Create(w.key, w.init); err != nil {
@@ -418,6 +426,43 @@ func TestGateDoesNotAllocate(t *testing.T) {
 	}
 }
 
+func TestCompactGateDoesNotAllocate(t *testing.T) {
+	w := newWorldOf(t, wire.Compact, FeatureSACK)
+	rd := w.regions.Reader(1)
+	w.regions.Flow(70).SetSndNxt(2050)
+	message := wire.AppendMessage(nil, wire.Message{Type: 1, Payload: []byte("hello")})
+	block := &wire.AckBlock{Present: true, Echo: 4_000_000, Words: 1, Bitmap: [4]uint64{3}}
+	packet := func(flags wire.Flags, seq uint32, block *wire.AckBlock, body []byte) []byte {
+		return wire.Compact.AppendPacket(w.buf[:0], wire.Header{Sequence: seq, Ack: 2001, Flags: flags}, block, body)
+	}
+	tests := []struct {
+		name    string
+		want    Outcome
+		payload func() []byte
+	}{
+		{"syn", TXSYNAck, func() []byte { return wire.Compact.AppendSYN(w.buf[:0], 9, wire.Options{SACK: true}, 1) }},
+		{"reliable", TXAck, func() []byte { return packet(wire.FlagPSH, w.sessions[w.key].Window.Next, nil, message) }},
+		{"acknowledging", TXAck, func() []byte { return packet(reliableFlags, w.sessions[w.key].Window.Next, block, message) }},
+		{"duplicate", TXAckDuplicate, func() []byte { return packet(wire.FlagPSH, 1002, nil, message) }},
+		{"keepalive", TXKeepalive, func() []byte { return packet(wire.FlagPSH, w.sessions[w.key].Window.Next-1, nil, nil) }},
+		{"pure_ack", AbsorbAck, func() []byte { return packet(wire.FlagACK, 1002, block, nil) }},
+		{"unreliable", PassData, func() []byte { return packet(0, w.sessions[w.key].ReplayHigh+1, nil, message) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			allocs := testing.AllocsPerRun(100, func() {
+				if res := w.send(tt.payload()); res.Outcome != tt.want {
+					t.Fatalf("%v, want %v", res.Outcome, tt.want)
+				}
+				w.release(rd)
+			})
+			if allocs != 0 {
+				t.Errorf("%v allocations per packet", allocs)
+			}
+		})
+	}
+}
+
 func TestStatsCountEveryPacketOnce(t *testing.T) {
 	w := newWorld(t, FeatureSACK)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -442,12 +487,23 @@ func FuzzDatagram(f *testing.F) {
 	w := newWorld(f, FeatureSACK)
 	f.Add(w.packet(reliableFlags, 1002, 2001, &wire.AckBlock{}, "hello"), true)
 	f.Add(wire.AppendSYN(nil, 9, wire.Options{SACK: true, MTU: 1200}, 1), false)
+	compact := func(flags wire.Flags, seq uint32) []byte {
+		message := wire.AppendMessage(nil, wire.Message{Type: 1, Payload: []byte("hello")})
+		return wire.Compact.AppendPacket(nil, wire.Header{Sequence: seq, Ack: 2001, Flags: flags}, nil, message)
+	}
+	f.Add(compact(wire.FlagPSH, 1002), false)
+	f.Add(compact(wire.FlagACK, 1001), false)
+	f.Add(wire.Compact.AppendSYN(nil, 9, wire.Options{SACK: true, HasControl: true}, 1), false)
 	f.Fuzz(func(t *testing.T, payload []byte, seal bool) {
 		if seal && len(payload) >= wire.HeaderSize {
 			wire.Seal(payload)
 		}
-		for _, known := range []bool{true, false} {
-			w := newWorld(t, FeatureSACK)
+		for _, kind := range []struct {
+			profile wire.Profile
+			known   bool
+		}{{wire.Standard, true}, {wire.Standard, false}, {wire.Compact, true}, {wire.Compact, false}} {
+			known := kind.known
+			w := newWorldOf(t, kind.profile, FeatureSACK)
 			if !known {
 				w.Delete(w.key)
 			}
@@ -458,7 +514,7 @@ func FuzzDatagram(f *testing.F) {
 			if !known && len(res.Reply) > len(payload) {
 				t.Fatalf("%d bytes answered with %d", len(payload), len(res.Reply))
 			}
-			if len(res.Reply) > 0 && !wire.Verify(res.Reply) {
+			if len(res.Reply) > 0 && !kind.profile.Verify(res.Reply) {
 				t.Fatalf("reply %x has a wrong checksum", res.Reply)
 			}
 			if kept := w.regions.Reader(1).Pending() == 1; kept != (res.Outcome == TXAck) {

@@ -41,6 +41,7 @@ type world struct {
 	link    simnet.Link
 	handler func(w *Worker) Handler
 	config  session.Config
+	profile wire.Profile
 	budget  int
 
 	// kernel keeps the gates' sessions when workers are replaced, as a gate in
@@ -64,6 +65,7 @@ type worldConfig struct {
 	handler func(w *Worker) Handler
 	config  session.Config
 	kernel  bool
+	profile wire.Profile
 	budget  int // of a session, 0: the default
 }
 
@@ -79,7 +81,7 @@ func newWorld(t testing.TB, c worldConfig) *world {
 	w := &world{
 		t: t, net: simnet.New(c.seed, startTime), byKey: map[wire.Key]*peer{},
 		link: c.link, handler: c.handler, config: c.config, kernel: c.kernel,
-		budget: c.budget,
+		profile: c.profile, budget: c.budget,
 	}
 	g := commit.Geometry{Workers: c.workers, CPUs: 1, Slots: c.slots, MaxSessions: c.max}
 	var err error
@@ -97,11 +99,20 @@ func newWorld(t testing.TB, c worldConfig) *world {
 
 func (w *world) newGate() *gate.Gate {
 	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: 1, K1: 2}, {K0: 3, K1: 4}}}
-	g, err := gate.New(gate.Config{Features: gate.FeatureSACK, SessionBudget: w.budget}, w.regions, keys)
+	g, err := gate.New(gate.Config{
+		Features: gate.FeatureSACK, SessionBudget: w.budget, CompactPorts: w.compactPorts(),
+	}, w.regions, keys)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return g
+}
+
+func (w *world) compactPorts() []uint16 {
+	if w.profile == wire.Compact {
+		return []uint16{serverAddr.Port()}
+	}
+	return nil
 }
 
 // start makes the workers, as a starting process does.
@@ -111,6 +122,7 @@ func (w *world) start() {
 		o := Options{
 			Index: i, Regions: w.regions, Transport: w.lanes[i], Handler: w.handler, NoPin: true,
 			Session: w.config, Clock: w.net.Now, Logger: zerolog.Nop(), SessionBudget: w.budget,
+			CompactPorts: w.compactPorts(),
 		}
 		if w.kernel {
 			o.Sessions = ownGate{w.gates[i]}
@@ -328,7 +340,7 @@ func (w *world) opened(worker int) *peer {
 
 // connect starts a new session from the client's port.
 func (p *peer) connect() {
-	cfg := session.Config{Message: func(_ *session.Session, m session.Message) {
+	cfg := session.Config{Profile: p.world.profile, Message: func(_ *session.Session, m session.Message) {
 		if p.onGot != nil {
 			p.onGot(m)
 			return
@@ -337,7 +349,7 @@ func (p *peer) connect() {
 		p.got = append(p.got, m)
 	}}
 	p.wake = reliability.Never
-	isn := p.world.net.Rand().Uint32()
+	isn := p.world.profile.ClientSequence(p.world.net.Rand().Uint32())
 	p.acked, p.ackedTo = map[uint32]bool{}, isn+1
 	p.engine = session.NewClient(cfg, isn, p.world.net.Now())
 	p.pump()
@@ -374,8 +386,9 @@ func (p *peer) atClient(packet []byte) {
 
 // noteAcks remembers what a packet of the server acknowledges.
 func (p *peer) noteAcks(packet []byte) {
-	h, body, err := wire.ParseHeader(packet)
-	if err != nil || !wire.Verify(packet) || h.Flags&wire.FlagACK == 0 || h.Flags&(wire.FlagSYN|wire.FlagRST) != 0 {
+	h, body, err := p.world.profile.ParseHeader(packet)
+	p.world.profile.Expand(&h, wire.Reference{Ack: p.ackedTo + 1})
+	if err != nil || !p.world.profile.Verify(packet) || h.Flags&wire.FlagACK == 0 || h.Flags&(wire.FlagSYN|wire.FlagRST) != 0 {
 		return
 	}
 	if h.Ack-1-p.ackedTo > wire.ReceiveWindow {
@@ -386,7 +399,7 @@ func (p *peer) noteAcks(packet []byte) {
 		p.acked[p.ackedTo] = true
 	}
 	var block wire.AckBlock
-	if _, err := wire.ParseAckBlock(body, &block); err != nil {
+	if _, err := p.world.profile.ParseBlock(&h, true, body, &block); err != nil {
 		return
 	}
 	for i := range uint32(64 * block.Words) {
