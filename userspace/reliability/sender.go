@@ -14,11 +14,13 @@ const (
 
 	// lossyShare is the share of lost packets from which on small packets are
 	// sent twice, and lossMemory the packets over which it is taken.
-	lossyShare = 0.01
-	lossMemory = 64
+	lossyShare = 0.004
+	lossMemory = 256
 
-	// earlySize is the largest body that is sent twice, in bytes.
-	earlySize = 256
+	// earlySize is the largest body that is sent twice, in bytes, and earlySlots
+	// how many packets can wait for that.
+	earlySize  = 256
+	earlySlots = 32
 
 	// A second copy leaves an eighth of a round trip after the first, within
 	// these bounds: copies that leave together are lost together.
@@ -47,7 +49,7 @@ const Never = uint64(math.MaxUint64)
 //
 // Where the path loses and little is in flight, nothing that is sent later would
 // show a loss in time. There small packets are sent a second time before it is
-// known whether the first came.
+// known whether the first came; urgent ones always.
 //
 // What turns out to have arrived before it was sent again (Eifel, RFC 3522)
 // takes back what its loss did to the congestion window.
@@ -80,6 +82,10 @@ type Sender struct {
 	reordering reordering
 	episode    episode
 	lossShare  float64 // of packets sent for the first time
+
+	early      [earlySlots]earlyPacket // that are to be sent twice, a ring
+	earlyNext  uint32                  // the oldest of them
+	earlyCount uint32
 
 	probes   int    // sent since something was acknowledged last
 	probedAt uint64 // when the newest of them was
@@ -118,6 +124,14 @@ type SenderCount struct {
 type slot struct {
 	packet   *Packet // nil once it was acknowledged
 	messages int
+}
+
+// earlyPacket is a packet that is to be sent a second time, unless it was
+// acknowledged or sent again meanwhile.
+type earlyPacket struct {
+	seq   uint32
+	order uint64
+	at    uint64
 }
 
 // Init starts the space at sequence first. Packets come from and return to
@@ -234,6 +248,7 @@ func (s *Sender) Send(p *Packet, now uint64) uint32 {
 	*s.at(p.seq) = slot{packet: p, messages: p.Messages}
 	s.messages += p.Messages
 	s.fly(p, now)
+	s.planEarly(p)
 	return p.seq
 }
 
@@ -593,11 +608,7 @@ func (s *Sender) Deadline() uint64 {
 	if p == nil {
 		return Never
 	}
-	at := min(s.answerBy(p), s.lossAt)
-	if p = s.single(); p != nil {
-		at = min(at, s.earlyAt(p))
-	}
-	return at
+	return min(s.answerBy(p), s.lossAt, s.earlyAt())
 }
 
 // answerBy returns when p, in flight the longest, has to be answered.
@@ -609,30 +620,43 @@ func (s *Sender) answerBy(p *Packet) uint64 {
 	return sent + s.RTT.RTO()
 }
 
-// single returns the packet that is to be sent a second time next, nil where
-// there is no point in that: the path does not lose, its queue is long, or there
-// is enough in flight to show a loss.
-func (s *Sender) single() *Packet {
-	if s.lossShare < lossyShare || s.flying.Len() > congestion.MinWindow || s.RTT.Smoothed > 2*s.RTT.Min+earlyMost {
-		return nil
+// planEarly has p sent twice where that makes sense: the path loses, p is small,
+// and it is urgent or there is too little in flight to show its loss, with no
+// queue that a second copy would make longer.
+func (s *Sender) planEarly(p *Packet) {
+	if s.lossShare < lossyShare || p.length > earlySize || s.earlyCount == earlySlots {
+		return
 	}
-	for p := s.flying.Front(); p != nil; p = p.next {
-		if p.why == whyNew && p.length <= earlySize {
-			return p
-		}
+	queue := s.RTT.Smoothed > 2*s.RTT.Min+earlyMost
+	if !p.Urgent && (queue || s.flying.Len() > congestion.MinWindow) {
+		return
 	}
-	return nil
+	s.early[(s.earlyNext+s.earlyCount)%earlySlots] = earlyPacket{
+		seq: p.seq, order: p.order, at: p.sent + min(max(s.RTT.Smoothed/8, earlyLeast), earlyMost),
+	}
+	s.earlyCount++
 }
 
-func (s *Sender) earlyAt(p *Packet) uint64 {
-	return p.sent + min(max(s.RTT.Smoothed/8, earlyLeast), earlyMost)
+// earlyAt returns when the next second copy is due, Never where none is.
+func (s *Sender) earlyAt() uint64 {
+	for s.earlyCount > 0 {
+		e := &s.early[s.earlyNext%earlySlots]
+		if int32(e.seq-s.una) >= 0 {
+			if p := s.at(e.seq).packet; p != nil && p.order == e.order && !p.lost {
+				return e.at
+			}
+		}
+		s.earlyNext++
+		s.earlyCount--
+	}
+	return Never
 }
 
 // OnDeadline finds out what is lost by the clock.
 func (s *Sender) OnDeadline(now uint64) {
 	s.findLost(now)
-	for p := s.single(); p != nil && now >= s.earlyAt(p); p = s.single() {
-		s.again(p, whyEarly)
+	for now >= s.earlyAt() {
+		s.again(s.at(s.early[s.earlyNext%earlySlots].seq).packet, whyEarly)
 		s.Count.Early++
 	}
 	for p := s.oldest(); p != nil && now >= s.answerBy(p); p = s.oldest() {
@@ -675,7 +699,7 @@ func (s *Sender) Close() {
 	s.waiting.Drain(s.pool)
 	clear(s.ring)
 	s.una, s.messages = s.next, 0
-	s.lossAt, s.heldTo = Never, 0
+	s.lossAt, s.heldTo, s.earlyCount = Never, 0, 0
 }
 
 func (s *Sender) at(seq uint32) *slot { return &s.ring[seq&uint32(len(s.ring)-1)] }

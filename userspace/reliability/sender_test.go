@@ -725,8 +725,17 @@ func TestSenderSendsSmallPacketsTwice(t *testing.T) {
 		want []uint32
 	}{
 		{"once_each", func(f *flight) { f.send(2) }, []uint32{0, 1}},
-		{"path_without_loss", func(f *flight) { f.s.lossShare = 0.009; f.send(2) }, nil},
-		{"much_in_flight", func(f *flight) { f.send(9) }, nil},
+		{"path_without_loss", func(f *flight) { f.s.lossShare = 0.003; f.send(2) }, nil},
+		{"much_in_flight", func(f *flight) { f.send(12) }, []uint32{0, 1, 2, 3, 4, 5, 6, 7}},
+		{"urgent", func(f *flight) {
+			f.s.RTT.Smoothed = 101 * ms
+			f.send2(50)
+			f.now -= 13 * ms
+			p := f.pool.Get()
+			p.Messages, p.Urgent = 1, true
+			f.s.Send(p, f.now)
+			f.now += 7 * ms
+		}, []uint32{50}},
 		{"long_queue", func(f *flight) { f.s.RTT.Smoothed = 101 * ms; f.send(1) }, nil},
 		{"too_soon", func(f *flight) { f.send(1); f.now -= 8 * ms }, nil},
 		{"large", func(f *flight) {
