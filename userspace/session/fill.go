@@ -67,7 +67,11 @@ func (s *Session) fillOpen(b []byte) int {
 		case !reliable:
 			return s.fillUnreliable(b, p)
 		}
-		if s.abandon(p, false); p.Messages == 0 && !p.Final {
+		if s.abandon(p, false); s.state >= Draining {
+			s.cfg.Pool.Put(p)
+			return 0
+		}
+		if p.Messages == 0 && !p.Final {
 			s.cfg.Pool.Put(p)
 			continue
 		}

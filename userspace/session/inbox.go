@@ -133,6 +133,9 @@ func (s *Session) readMessages(seq uint32, body []byte) bool {
 			continue
 		case wire.TypeSkipped:
 			s.confirmed(&m)
+			if s.Over() {
+				return true
+			}
 			continue
 		case wire.TypeFragment:
 			if !s.takeChunk(seq, offset, &m) {

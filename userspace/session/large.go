@@ -88,7 +88,7 @@ func (s *Session) inFront(o *Outgoing) *transfer {
 }
 
 func (s *Session) addTransfer(o *Outgoing, before *transfer) {
-	t := &transfer{message: *o, size: len(o.Payload)}
+	t := &transfer{message: *o, size: len(o.Payload), id: s.nextID(o)}
 	t.message.Payload = slices.Clone(o.Payload)
 	if o.Lifetime > 0 && o.Mode.Reliable() {
 		t.expires = s.now + uint64(o.Lifetime)
@@ -175,7 +175,6 @@ func (s *Session) chunk(t *transfer) (p *reliability.Packet, reliable bool) {
 func (s *Session) begin(t *transfer) {
 	o := &t.message
 	kind := index(o.Mode.Reliable())
-	t.id = s.nextID(o)
 	t.begun = true
 	channel := o.Channel
 	if !isOrdered(o.Mode) {
@@ -207,7 +206,7 @@ func (s *Session) endCut(t *transfer) {
 		if b.expires != 0 {
 			o.Lifetime = max(1, s.until(b.expires))
 		}
-		s.enqueue(&o, s.nextID(&o))
+		s.enqueue(&o, b.id)
 	}
 	t.behind = nil
 	s.sweepTransfers()
@@ -235,8 +234,6 @@ func (s *Session) abandonTransfer(t *transfer) {
 	skip := wire.Message{Type: wire.TypeSkip, Channel: o.Channel, ID: t.id}
 	if !t.begun {
 		t.begun = true
-		t.id = s.nextID(o)
-		skip.ID = t.id
 		s.large.unfinished += t.size
 		o.Payload = nil
 	}

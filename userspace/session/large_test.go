@@ -112,6 +112,26 @@ func TestLargeMessagesAreRefused(t *testing.T) {
 	}
 }
 
+// TestLargeMessagesAreNumberedAsSent, also where smaller ones leave earlier.
+func TestLargeMessagesAreNumberedAsSent(t *testing.T) {
+	for _, mode := range []Mode{Unreliable, UnreliableSequenced, ReliableOrdered, ReliableUnordered} {
+		p := newPair(t, Config{}, Config{})
+		sizes := []int{50_000, 20_000, 30, 40}
+		for i, size := range sizes {
+			p.queue(Outgoing{Mode: mode, Channel: 2, Priority: Low, Payload: blob(size, uint64(i))})
+		}
+		p.after(3000 * ms)
+		for _, m := range p.fromClient {
+			if int(m.ID) >= len(sizes) || len(m.Payload) != sizes[m.ID] {
+				t.Errorf("%v: message of %d bytes has number %d", mode, len(m.Payload), m.ID)
+			}
+		}
+		if len(p.fromClient) != len(sizes) {
+			t.Errorf("%v: %d messages", mode, len(p.fromClient))
+		}
+	}
+}
+
 // noMemory refuses the first so many messages.
 type noMemory struct {
 	reliability.Heap

@@ -290,3 +290,47 @@ func TestLifetimes(t *testing.T) {
 		}
 	})
 }
+
+// TestAbandonedEndsTheSession from within the callback, wherever that is called.
+func TestAbandonedEndsTheSession(t *testing.T) {
+	tests := []struct {
+		name string
+		mode Mode
+		do   func(p *pair, n *narrow)
+		want string // at the server
+	}{
+		{"from_fill", ReliableUnordered, func(p *pair, n *narrow) {
+			n.window = 0
+			p.after(600 * ms)
+			n.window = 64
+		}, ""},
+		{"from_packet", ReliableOrdered, func(p *pair, n *narrow) {
+			p.room = 0
+			p.exchange()
+			p.after(600 * ms)
+			p.room = 1024
+		}, "b "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n := &narrow{window: 64}
+			cfg := n.config()
+			cfg.Abandoned = func(s *Session, _ Mode, _ uint8, _ uint16) { s.Abort(wire.ReasonClosed) }
+			p := newPair(t, cfg, Config{})
+			p.s.cfg.Message = func(s *Session, m Message) {
+				p.keep(&p.fromClient, m)
+				p.send(s, ReliableOrdered, 1, "behind the confirmation")
+			}
+			p.queue(Outgoing{Mode: tt.mode, Channel: 5, Priority: High, Lifetime: 500 * time.Millisecond, Payload: []byte("a")})
+			p.queue(Outgoing{Mode: tt.mode, Channel: 5, Priority: High, Payload: []byte("b")})
+			tt.do(p, n)
+			p.after(3000 * ms)
+			if got := texts(p.fromClient); got != tt.want || len(p.fromServer) != 0 {
+				t.Errorf("the server got %q, the client %q", got, texts(p.fromServer))
+			}
+			if c := p.c.Stats(); p.c.State() != Closed || c.InFlight != 0 {
+				t.Errorf("client %v, %d packets in flight", p.c.State(), c.InFlight)
+			}
+		})
+	}
+}

@@ -238,7 +238,9 @@ type Config struct {
 	Message func(s *Session, m Message)
 
 	// Abandoned is called when a reliable message whose lifetime was over is
-	// known not to be handed over at the peer, as Message is.
+	// known not to be handed over at the peer. id is the message's: those of a
+	// mode and channel count from 0 in the order in which Send took them. It may
+	// be called from within Fill too, and call what Message may.
 	Abandoned func(s *Session, mode Mode, channel uint8, id uint16)
 
 	// Release is called exactly once for each packet given to Committed, from
