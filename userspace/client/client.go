@@ -32,6 +32,20 @@ const (
 	ReliableUnordered   = session.ReliableUnordered
 )
 
+// Outgoing is a message to be sent, with its priority and its lifetime.
+type Outgoing = session.Outgoing
+
+// Priority says which of the messages that wait leave first, and how long a
+// message waits for company.
+type Priority = session.Priority
+
+const (
+	Critical = session.Critical
+	High     = session.High
+	Normal   = session.Normal
+	Low      = session.Low
+)
+
 // Reason says why a session ended.
 type Reason = wire.Reason
 
@@ -69,6 +83,10 @@ type Message struct {
 	// returns.
 	Payload []byte
 }
+
+// large reports whether m came in more than one packet. Its payload is then its
+// own.
+func (m *Message) large() bool { return len(m.Payload) > wire.MaxDatagram }
 
 // EventKind says what an Event is about.
 type EventKind uint8
@@ -190,14 +208,21 @@ func Dial(ctx context.Context, address string, opts Options) (*Conn, error) {
 	}
 }
 
-// Send queues a message and sends what the network may take now. The payload
-// is copied. ErrWouldBlock says that the queue is full: an unreliable message
-// is best forgotten, a reliable one sent again later.
+// Send queues a message of High priority and sends what the network may take
+// now. The payload is copied, and may be as large as MaxMessage. ErrWouldBlock
+// says that the queue is full: an unreliable message is best forgotten, a
+// reliable one sent again later.
 func (c *Conn) Send(mode Mode, channel, kind uint8, payload []byte) error {
+	return c.SendMessage(Outgoing{Mode: mode, Channel: channel, Type: kind, Priority: High, Payload: payload})
+}
+
+// SendMessage is Send with a priority and a lifetime. Options.Abandoned hears of
+// messages that the server does without since their lifetime was over.
+func (c *Conn) SendMessage(o Outgoing) error {
 	now := monotime.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.core.send(mode, channel, kind, payload); err != nil {
+	if err := c.core.send(o); err != nil {
 		return err
 	}
 	c.flush(now)
@@ -211,6 +236,9 @@ func (c *Conn) Send(mode Mode, channel, kind uint8, payload []byte) error {
 func (c *Conn) Receive(ctx context.Context) (Message, error) {
 	for {
 		if m, ok := c.inbox.pop(); ok {
+			if c.inbox.reopened() {
+				c.tellWindow()
+			}
 			return m, nil
 		}
 		select {
@@ -224,6 +252,17 @@ func (c *Conn) Receive(ctx context.Context) (Message, error) {
 			return Message{}, c.closedError()
 		}
 	}
+}
+
+// tellWindow tells the server that there is room again: it may have nothing
+// under way that would be answered.
+func (c *Conn) tellWindow() {
+	now := monotime.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.core.session.TellWindow()
+	c.flush(now)
+	c.setWake(now)
 }
 
 func (c *Conn) closedError() error {
@@ -244,7 +283,15 @@ func (c *Conn) Stats() Stats {
 	return Stats{Stats: c.core.session.Stats(), Reconnects: c.core.reconnects, Refused: c.refused}
 }
 
-// MaxPayload returns the size of the largest payload that Send takes.
+// MaxMessage returns the size in bytes of the largest payload that the server
+// takes and Send accepts.
+func (c *Conn) MaxMessage() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.core.session.MaxMessage()
+}
+
+// MaxPayload returns the size in bytes of the largest payload that fits a packet.
 func (c *Conn) MaxPayload() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -318,14 +365,19 @@ func (c *Conn) run(dialling context.Context) {
 		}
 		c.core.advance(now)
 		now = c.redial(dialling, now)
+		messages := c.core.take()
+		if c.opts.Handler == nil {
+			c.inbox.push(messages) // so that the window counts them
+		}
 		c.flush(now)
+		events, gaveUp := c.core.drain(), c.core.takeAbandoned()
 		c.setWake(now)
 		socket := c.socket
 		over, finished := c.core.over, c.core.finished()
-		messages, events := c.core.take(), c.core.drain()
 		c.mu.Unlock()
 
-		c.hand(messages)
+		c.hand(messages, gaveUp)
+		clear(messages)
 		c.tell(events)
 		if over && !told {
 			told = true
@@ -424,6 +476,9 @@ func (c *Conn) flush(now uint64) {
 // is too early costs one turn of the loop, setting it at every packet more.
 func (c *Conn) setWake(now uint64) {
 	at := c.core.deadline()
+	if len(c.core.abandoned) > 0 {
+		at = now // for the goroutine to tell
+	}
 	if at == c.wake || at > c.wake && c.wake > now {
 		return
 	}
@@ -435,14 +490,15 @@ func (c *Conn) setWake(now uint64) {
 	c.socket.SetReadDeadline(time.Now().Add(time.Duration(at - min(at, now))))
 }
 
-// hand gives messages to the application.
-func (c *Conn) hand(messages []Message) {
-	if c.opts.Handler == nil {
-		c.inbox.push(messages)
-		return
+// hand gives the application what it asked to be called for.
+func (c *Conn) hand(messages []Message, gaveUp []abandoned) {
+	if c.opts.Handler != nil {
+		for _, m := range messages {
+			c.opts.Handler(c, m)
+		}
 	}
-	for _, m := range messages {
-		c.opts.Handler(c, m)
+	for _, a := range gaveUp {
+		c.opts.Abandoned(c, a.mode, a.channel, a.id)
 	}
 }
 

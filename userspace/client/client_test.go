@@ -475,7 +475,7 @@ func TestInboxLimit(t *testing.T) {
 			}
 		}
 	}()
-	eventually(t, "inbox fills", func() bool { return c.inbox.window() == 0 })
+	eventually(t, "inbox fills", func() bool { return c.inbox.room() == 0 })
 	time.Sleep(100 * time.Millisecond)
 	if n := int(c.inbox.size.Load()); n > limit+wire.MaxMessages {
 		t.Errorf("%d messages wait, limit %d", n, limit)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/session"
@@ -34,9 +35,19 @@ type core struct {
 	reconnects uint64
 	events     []Event
 
-	// Messages that arrived since the last take, their payloads in arena.
+	// Messages that arrived since the last take, the payloads of small ones in
+	// arena.
 	messages []Message
 	arena    []byte
+
+	abandoned []abandoned // since the last takeAbandoned
+}
+
+// abandoned is a message that the server does without.
+type abandoned struct {
+	mode    Mode
+	channel uint8
+	id      uint16
 }
 
 func newCore(opts Options, random func() uint64, window func() int, now uint64) *core {
@@ -55,23 +66,45 @@ func (c *core) start(now uint64) {
 		HandshakeTimeout:  c.opts.HandshakeTimeout,
 		IdleTimeout:       c.opts.IdleTimeout,
 		KeepaliveInterval: c.opts.KeepaliveInterval,
+		MinRTO:            c.opts.MinRTO,
+		MaxRTO:            c.opts.MaxRTO,
 		SendQueue:         c.opts.SendQueue,
+		Bandwidth:         c.opts.Bandwidth,
+		Reassembly:        c.opts.Reassembly,
 		Congestion:        c.opts.Congestion,
 		NoSACK:            c.opts.NoSACK,
 		ReceiveWindow:     c.window,
 		Message:           c.arrived,
+		Abandoned:         c.gaveUp,
 	}, uint32(c.random()), now)
 }
 
 // arrived keeps a message until the owner takes it. Delivering it at once
 // would run the application's code within the session.
 func (c *core) arrived(_ *session.Session, m session.Message) {
-	at := len(c.arena)
-	c.arena = append(c.arena, m.Payload...)
-	c.messages = append(c.messages, Message{
-		Mode: m.Mode, Channel: m.Channel, Type: m.Type,
-		Payload: c.arena[at:len(c.arena):len(c.arena)],
-	})
+	kept := Message{Mode: m.Mode, Channel: m.Channel, Type: m.Type}
+	if kept.Payload = m.Payload; kept.large() {
+		kept.Payload = slices.Clone(m.Payload)
+	} else {
+		at := len(c.arena)
+		c.arena = append(c.arena, m.Payload...)
+		kept.Payload = c.arena[at:len(c.arena):len(c.arena)]
+	}
+	c.messages = append(c.messages, kept)
+}
+
+// gaveUp keeps the news for the owner, for the same reason.
+func (c *core) gaveUp(_ *session.Session, mode Mode, channel uint8, id uint16) {
+	if c.opts.Abandoned != nil {
+		c.abandoned = append(c.abandoned, abandoned{mode, channel, id})
+	}
+}
+
+// takeAbandoned returns what was abandoned since the last call.
+func (c *core) takeAbandoned() []abandoned {
+	a := c.abandoned
+	c.abandoned = nil
+	return a
 }
 
 // take returns what arrived since the last call, valid until the next packet.
@@ -188,14 +221,14 @@ func (c *core) deadline() uint64 {
 }
 
 // send queues a message.
-func (c *core) send(mode Mode, channel, kind uint8, payload []byte) error {
+func (c *core) send(o Outgoing) error {
 	switch {
 	case c.over || c.closing:
 		return c.closedError()
 	case c.waiting() || !c.opened:
 		return ErrReconnecting
 	}
-	return c.session.Send(mode, channel, kind, payload)
+	return c.session.SendMessage(o)
 }
 
 // close begins the end.

@@ -99,7 +99,9 @@ func (w *world) run(d time.Duration) { w.net.Run(w.net.Now() + uint64(d)) }
 
 func (w *world) say(t *testing.T, number uint32) {
 	t.Helper()
-	if err := w.core.send(ReliableOrdered, 1, 1, binary.BigEndian.AppendUint32(nil, number)); err != nil {
+	if err := w.core.send(Outgoing{
+		Mode: ReliableOrdered, Channel: 1, Type: 1, Priority: High, Payload: binary.BigEndian.AppendUint32(nil, number),
+	}); err != nil {
 		t.Fatalf("send %d: %v", number, err)
 	}
 	w.pump()

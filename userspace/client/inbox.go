@@ -11,7 +11,8 @@ import (
 type inbox struct {
 	more  chan struct{} // holds a token while there may be messages
 	limit int
-	size  atomic.Int64
+	size  atomic.Int64 // by weight
+	told  atomic.Int64 // the window that the server knows of
 
 	mu       sync.Mutex
 	messages []Message
@@ -21,15 +22,49 @@ type inbox struct {
 func (b *inbox) init(limit int) {
 	b.more = make(chan struct{}, 1)
 	b.limit = limit
+	b.told.Store(int64(b.room()))
 }
 
 // full says that nothing more may be taken in.
 func (b *inbox) full() bool { return b.size.Load() >= int64(b.limit) }
 
-// window is how many packets there is room for, whatever they hold.
-func (b *inbox) window() int { return (b.limit - int(b.size.Load())) / wire.MaxMessages }
+// weight is as how many messages m counts: memory is bounded by large ones as it
+// is by small ones.
+func weight(m *Message) int64 {
+	return int64(max(1, (len(m.Payload)+wire.MaxDatagram-1)/wire.MaxDatagram))
+}
 
-// push copies messages and their payloads.
+// room is how many packets are taken in, whatever they hold.
+func (b *inbox) room() int { return packets(b.limit - int(b.size.Load())) }
+
+func packets(messages int) int {
+	return (max(0, messages) + wire.MaxMessages - 1) / wire.MaxMessages
+}
+
+// window is room, for the server to be told.
+//
+//	window                       Receive
+//	note what is told            take a message out
+//	full barrier                 full barrier
+//	look at the room again       look at what was told
+func (b *inbox) window() int {
+	for n := b.room(); ; n = b.room() {
+		b.told.Store(int64(n))
+		if b.room() == n {
+			return n
+		}
+	}
+}
+
+// reopened reports whether the server believes the window to be narrow, below a
+// quarter, while it is wide. It does so once.
+func (b *inbox) reopened() bool {
+	widest := packets(b.limit)
+	told := b.told.Load()
+	return int(told) < (widest+3)/4 && b.room() >= (widest+1)/2 && b.told.CompareAndSwap(told, int64(widest))
+}
+
+// push copies messages, and the payloads of small ones.
 func (b *inbox) push(messages []Message) {
 	if len(messages) == 0 {
 		return
@@ -40,11 +75,15 @@ func (b *inbox) push(messages []Message) {
 		clear(b.messages[n:])
 		b.messages, b.head = b.messages[:n], 0
 	}
+	size := b.size.Load()
 	for _, m := range messages {
-		m.Payload = append([]byte(nil), m.Payload...)
+		if !m.large() {
+			m.Payload = append([]byte(nil), m.Payload...)
+		}
 		b.messages = append(b.messages, m)
+		size += weight(&m)
 	}
-	b.size.Store(int64(len(b.messages) - b.head))
+	b.size.Store(size)
 	b.mu.Unlock()
 	b.signal()
 }
@@ -63,7 +102,7 @@ func (b *inbox) pop() (Message, bool) {
 	} else {
 		b.signal() // for another receiver
 	}
-	b.size.Store(int64(len(b.messages) - b.head))
+	b.size.Add(-weight(&m))
 	return m, true
 }
 

@@ -21,10 +21,24 @@ type Options struct {
 	// connection neither receives nor retransmits.
 	Handler func(c *Conn, m Message)
 
-	// Inbox bounds the messages that wait for Receive. The window advertised
-	// to the server closes as it fills; what comes nevertheless is refused,
-	// and sent again if it is reliable. Default 8192.
+	// Abandoned, where set, is called from the connection's own goroutine for
+	// every reliable message whose lifetime was over and that is known not to be
+	// handed over at the server. id is the message's number: those of a session,
+	// mode and channel count from 0 in the order in which Send and SendMessage
+	// took them, and wrap. It may do what Handler may.
+	Abandoned func(c *Conn, mode Mode, channel uint8, id uint16)
+
+	// Inbox bounds the messages that wait for Receive; a message larger than a
+	// packet counts as one for every 1,200 bytes or part of them. The window
+	// advertised to the server closes as it fills; what comes nevertheless is
+	// refused, and sent again if it is reliable. Default 8192.
 	Inbox int
+
+	// Reassembly is how many bytes of messages that are larger than a packet and
+	// not complete yet are held, and so the largest such message that the server
+	// may send. Default 4 MiB. Negative: nothing larger than a packet in either
+	// direction, and no lifetimes.
+	Reassembly int
 
 	// HandshakeTimeout bounds each attempt to connect. Default 5 s.
 	HandshakeTimeout time.Duration
@@ -42,8 +56,17 @@ type Options struct {
 	CloseTimeout time.Duration
 
 	// SendQueue bounds the bytes that wait to be sent for the first time,
-	// for reliable and for unreliable messages apart. Default 256 KiB.
+	// for reliable and for unreliable messages apart. Messages larger than a
+	// packet have 8 MiB of their own. Default 256 KiB.
 	SendQueue int
+
+	// Bandwidth bounds what is sent, in bytes of UDP payload per second.
+	// Critical messages, retransmissions and acknowledgements count but do not
+	// wait. Default 0: no bound.
+	Bandwidth int
+
+	// MinRTO and MaxRTO bound the retransmission timeout. Default 30 ms and 2 s.
+	MinRTO, MaxRTO time.Duration
 
 	// Reconnect opens a new session when one ends because the server fell
 	// silent, restarted or shut down. See EventReconnected for what that
@@ -79,6 +102,8 @@ func (o *Options) fillDefaults() {
 	setDefault(&o.IdleTimeout, 10*time.Second)
 	setDefault(&o.KeepaliveInterval, time.Second)
 	setDefault(&o.CloseTimeout, 3*time.Second)
+	setDefault(&o.MinRTO, 30*time.Millisecond)
+	setDefault(&o.MaxRTO, 2*time.Second)
 	setDefault(&o.ReconnectMin, 250*time.Millisecond)
 	setDefault(&o.ReconnectMax, 10*time.Second)
 	if o.DialUDP == nil {
@@ -103,7 +128,7 @@ func (o *Options) validate() error {
 	}{
 		{"handshake timeout", o.HandshakeTimeout}, {"idle timeout", o.IdleTimeout},
 		{"keepalive interval", o.KeepaliveInterval}, {"close timeout", o.CloseTimeout},
-		{"reconnect minimum", o.ReconnectMin},
+		{"reconnect minimum", o.ReconnectMin}, {"retransmission timeout minimum", o.MinRTO},
 	} {
 		if d.value < 0 {
 			return fmt.Errorf("%s %v: negative", d.name, d.value)
@@ -112,7 +137,9 @@ func (o *Options) validate() error {
 	switch {
 	case o.ReconnectMax < o.ReconnectMin:
 		return fmt.Errorf("reconnect maximum %v: below the minimum %v", o.ReconnectMax, o.ReconnectMin)
-	case o.Inbox < 0 || o.SendQueue < 0 || o.ReconnectAttempts < 0:
+	case o.MaxRTO < o.MinRTO:
+		return fmt.Errorf("retransmission timeout maximum %v: below the minimum %v", o.MaxRTO, o.MinRTO)
+	case o.Inbox < 0 || o.SendQueue < 0 || o.Bandwidth < 0 || o.ReconnectAttempts < 0:
 		return errors.New("negative limit")
 	}
 	return nil

@@ -20,19 +20,24 @@ import (
 // backend is a server of gate and sessions without network or clock. It
 // answers every message with itself.
 type backend struct {
-	tb      testing.TB
-	regions *commit.Regions
-	gate    *gate.Gate
-	reader  *commit.Reader
-	peers   map[wire.Key]*peer
-	slots   []*peer
-	ids     uint64
-	full    bool // refuses new sessions
-	message func(*session.Session, session.Message)
-	send    func(key wire.Key, packet []byte)
-	reply   [gate.MaxReply]byte
-	out     [2048]byte
+	tb        testing.TB
+	regions   *commit.Regions
+	gate      *gate.Gate
+	reader    *commit.Reader
+	transfers *commit.Transfers
+	peers     map[wire.Key]*peer
+	slots     []*peer
+	ids       uint64
+	full      bool // refuses new sessions
+	message   func(*session.Session, session.Message)
+	send      func(key wire.Key, packet []byte)
+	reply     [gate.MaxReply]byte
+	out       [2048]byte
 }
+
+// maxHeld is what a backend holds of a session's unfinished large messages, in
+// bytes.
+const maxHeld = 2 << 20
 
 type peer struct {
 	*session.Session
@@ -43,18 +48,21 @@ type peer struct {
 func newBackend(tb testing.TB, send func(wire.Key, []byte)) *backend {
 	tb.Helper()
 	const sessions = 64
-	regions, err := commit.NewMemory(commit.Geometry{Workers: 1, CPUs: 1, Slots: 256, MaxSessions: sessions})
+	regions, err := commit.NewMemory(commit.Geometry{
+		Workers: 1, CPUs: 1, Slots: 256, MaxSessions: sessions, TransferBytes: 4 << 20,
+	})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: 1, K1: 2}, {K0: 3, K1: 4}}}
-	g, err := gate.New(gate.Config{Features: gate.FeatureSACK}, regions, keys)
+	g, err := gate.New(gate.Config{Features: gate.FeatureSACK, ControlBytes: maxHeld}, regions, keys)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	b := &backend{
 		tb: tb, regions: regions, gate: g, reader: regions.Reader(0),
 		peers: make(map[wire.Key]*peer), slots: make([]*peer, sessions), send: send,
+		transfers: regions.Transfers(0),
 	}
 	b.message = func(s *session.Session, m session.Message) {
 		if err := s.Send(m.Mode, m.Channel, m.Type, m.Payload); err != nil {
@@ -118,7 +126,9 @@ func (b *backend) hello(key wire.Key, payload []byte, now uint64) {
 	}
 	b.ids++
 	p := &peer{key: key, slot: slot, Session: session.NewServer(session.Config{
-		Message: b.message,
+		Memory:     b.transfers,
+		Reassembly: maxHeld,
+		Message:    b.message,
 		Release: func(_ *session.Session, ref session.Ref) {
 			flow := b.regions.Flow(slot)
 			flow.SetReleased(flow.Released() + 1)
@@ -127,6 +137,7 @@ func (b *backend) hello(key wire.Key, payload []byte, now uint64) {
 	}, session.Opening{
 		ID: b.ids, Key: key, ClientISN: h.Sequence - 1, ServerISN: h.Ack - 1,
 		Window: h.Window, Timestamp: h.Timestamp, SACK: opts.SACK, MTU: opts.MTU,
+		Control: opts.HasControl, MaxHeld: opts.Control,
 	}, now)}
 	b.regions.Flow(slot).Open(&commit.FlowInfo{
 		ID: b.ids, Key: key, ClientISN: h.Sequence - 1, ServerISN: h.Ack - 1, SndNxt: p.SndNxt(), Opened: now,

@@ -310,15 +310,15 @@ type Stats struct {
 	Superseded           uint64 // sequenced messages that came too late
 	Dropped              [DropMax]uint64
 	SRTT, RTTVar, RTO    time.Duration
-	MinRTT               time.Duration // of about the last ten seconds
-	PacingRate           float64       // packets per second, 0 for no limit
-	InFlight             int           // packets
-	CongestionWindow     int           // packets
-	Queued               int           // bytes waiting to be sent for the first time
-	HeldMessages         int           // waiting for others to be handed over
-	HeldPackets          int           // they lie in
-	HeldLarge            int           // bytes of messages larger than a packet, incomplete or waiting
-	Reassembly           reliability.ReassemblyStats
+	MinRTT               time.Duration               // of about the last ten seconds
+	PacingRate           float64                     // packets per second, 0 for no limit
+	InFlight             int                         // packets
+	CongestionWindow     int                         // packets
+	Queued               int                         // bytes waiting to be sent for the first time
+	HeldMessages         int                         // waiting for others to be handed over
+	HeldPackets          int                         // they lie in
+	HeldLarge            int                         // bytes of messages larger than a packet, incomplete or waiting
+	Reassembly           reliability.ReassemblyStats // of these
 }
 
 // Session is one end of a connection. It is not safe for concurrent use.

@@ -73,8 +73,9 @@ func (s *Session) SetValue(v any) { s.value = v }
 // Stats counts what happened to the session.
 func (s *Session) Stats() session.Stats { return s.engine.Stats() }
 
-// Send queues a message, which leaves at the end of the pass. The payload is
-// copied. The errors are those of session.Send.
+// Send queues a message of High priority, which leaves at the end of the pass
+// as far as the network takes it. The payload is copied, and may be as large as
+// MaxMessage. The errors are those of session.Send.
 func (s *Session) Send(mode session.Mode, channel, typ uint8, payload []byte) error {
 	if err := s.engine.Send(mode, channel, typ, payload); err != nil {
 		return err
@@ -82,6 +83,20 @@ func (s *Session) Send(mode session.Mode, channel, typ uint8, payload []byte) er
 	s.worker.activate(s)
 	return nil
 }
+
+// SendMessage is Send with a priority and a lifetime. An AbandonHandler hears
+// of messages that the client does without since their lifetime was over.
+func (s *Session) SendMessage(o session.Outgoing) error {
+	if err := s.engine.SendMessage(o); err != nil {
+		return err
+	}
+	s.worker.activate(s)
+	return nil
+}
+
+// MaxMessage is the size of the largest payload in bytes that the client takes
+// and Send accepts.
+func (s *Session) MaxMessage() int { return s.engine.MaxMessage() }
 
 // Close ends the session in order: what is queued is delivered first. The
 // handler hears of the end later, never from within.
@@ -136,6 +151,13 @@ func (w *Worker) activate(s *Session) {
 func (w *Worker) deliver(engine *session.Session, m session.Message) {
 	w.messages++
 	w.handler.Message(engine.Owner.(*Session), m)
+}
+
+// abandon is the engine's Abandoned callback.
+func (w *Worker) abandon(engine *session.Session, mode session.Mode, channel uint8, id uint16) {
+	if w.abandoner != nil {
+		w.abandoner.Abandoned(engine.Owner.(*Session), mode, channel, id)
+	}
 }
 
 // release is the engine's Release callback. Where the gate dies with the

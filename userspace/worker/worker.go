@@ -52,6 +52,17 @@ type MailHandler interface {
 	Mail(from int, letter []byte)
 }
 
+// AbandonHandler is a Handler that hears of reliable messages that were given up,
+// their lifetime being over.
+type AbandonHandler interface {
+	// Abandoned says that the message is known not to be handed over at the
+	// client. id is its number: those of a session, mode and channel count from 0
+	// in the order in which Send took them, and wrap. Messages without a call may
+	// have arrived, or the session ended first. What Message may do, Abandoned
+	// may.
+	Abandoned(s *Session, mode session.Mode, channel uint8, id uint16)
+}
+
 // PacedHandler is a Handler that knows when it has something to do, with
 // sessions or without, so that an idle worker sleeps.
 type PacedHandler interface {
@@ -200,13 +211,14 @@ const (
 // Worker is one worker. Its methods are called from its own thread, by the
 // handler, unless they say otherwise.
 type Worker struct {
-	opts    Options
-	log     zerolog.Logger
-	now     uint64
-	regions *commit.Regions
-	handler Handler
-	mailer  MailHandler  // nil when the handler takes no letters
-	pacer   PacedHandler // nil when it ticks while there are sessions
+	opts      Options
+	log       zerolog.Logger
+	now       uint64
+	regions   *commit.Regions
+	handler   Handler
+	mailer    MailHandler    // nil when the handler takes no letters
+	pacer     PacedHandler   // nil when it ticks while there are sessions
+	abandoner AbandonHandler // nil when the handler does not ask
 
 	tally
 
@@ -298,6 +310,7 @@ func newWorker(opts Options) (*Worker, error) {
 		w.config.Reassembly = -1
 	}
 	w.config.Message = w.deliver
+	w.config.Abandoned = w.abandon
 	w.config.Release = w.release
 	w.dirty = w.flowChanged
 	w.wheel = timerwheel.New[*Session](w.now, wheelTick)
@@ -312,6 +325,7 @@ func newWorker(opts Options) (*Worker, error) {
 	w.handler = opts.Handler(w)
 	w.mailer, _ = w.handler.(MailHandler)
 	w.pacer, _ = w.handler.(PacedHandler)
+	w.abandoner, _ = w.handler.(AbandonHandler)
 	return w, nil
 }
 

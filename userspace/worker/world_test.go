@@ -21,6 +21,9 @@ import (
 const (
 	startTime = uint64(time.Hour)
 	ms        = uint64(time.Millisecond)
+
+	// worldTransfers is a worker's memory for large messages in bytes.
+	worldTransfers = 1 << 20
 )
 
 var serverAddr = netip.MustParseAddrPort("192.0.2.2:9000")
@@ -83,7 +86,9 @@ func newWorld(t testing.TB, c worldConfig) *world {
 		link: c.link, handler: c.handler, config: c.config, kernel: c.kernel,
 		profile: c.profile, budget: c.budget,
 	}
-	g := commit.Geometry{Workers: c.workers, CPUs: 1, Slots: c.slots, MaxSessions: c.max}
+	g := commit.Geometry{
+		Workers: c.workers, CPUs: 1, Slots: c.slots, MaxSessions: c.max, TransferBytes: worldTransfers,
+	}
 	var err error
 	if w.regions, err = commit.NewMemory(g); err != nil {
 		t.Fatal(err)
@@ -101,6 +106,7 @@ func (w *world) newGate() *gate.Gate {
 	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: 1, K1: 2}, {K0: 3, K1: 4}}}
 	g, err := gate.New(gate.Config{
 		Features: gate.FeatureSACK, SessionBudget: w.budget, CompactPorts: w.compactPorts(),
+		ControlBytes: Reassembly(w.regions.Geometry()),
 	}, w.regions, keys)
 	if err != nil {
 		w.t.Fatal(err)
