@@ -143,7 +143,6 @@ func (p *Packet) Join(q *Packet, limit int) bool {
 	}
 	p.length += copy(p.body[p.length:], q.Body())
 	p.Messages += q.Messages
-	p.Urgent = p.Urgent || q.Urgent
 	return true
 }
 

@@ -541,8 +541,8 @@ func (r *Reassembler) grow() {
 }
 
 // historySize is how far behind the newest transfer it is known which are
-// over. Senders begin transfers in order, with chunks of 512 bytes or more, so
-// of what one receive window holds none lies further behind.
+// over. Senders begin transfers in order and fill packets with chunks, so of what
+// one receive window holds none lies further behind.
 const historySize = WindowSize
 
 // history remembers which of the newest transfers are over. The zero value

@@ -180,7 +180,7 @@ func (s *Sender) MaySend(p *Packet, window int, u Urgency, now uint64) bool {
 func (s *Sender) MaySendMessages(messages, window int, u Urgency, now uint64) bool {
 	// With more messages outstanding, the id of an ordered one could lie so
 	// far ahead that the peer must take it for illegal.
-	if s.Outstanding() >= min(window, WindowSize) || s.messages+messages > MaxAhead {
+	if s.Outstanding() >= min(window, WindowSize) || messages > s.Room() {
 		return false
 	}
 	if u == Urgent {
@@ -188,6 +188,9 @@ func (s *Sender) MaySendMessages(messages, window int, u Urgency, now uint64) bo
 	}
 	return s.mayFly(now)
 }
+
+// Room returns how many messages the next packet may have.
+func (s *Sender) Room() int { return MaxAhead - s.messages }
 
 // mayFly asks the congestion window and the pacer.
 func (s *Sender) mayFly(now uint64) bool {

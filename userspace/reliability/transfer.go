@@ -12,8 +12,9 @@ const (
 	// where nothing is known of the path.
 	DefaultChunk = 1024
 
-	// MinChunk is the fewest, MaxChunk what the length of a message can say.
-	MinChunk = 512
+	// MinChunk is the fewest, MaxChunk what the length of a message can say. The
+	// smallest packets that peers agree on hold more.
+	MinChunk = 256
 	MaxChunk = 0xffff - wire.FragmentHeaderSize
 
 	// MaxChunks is the most chunks a large message has.

@@ -111,7 +111,7 @@ func TestOutgoingMessagesAreApart(t *testing.T) {
 	for range 3 {
 		var out []*Outgoing
 		for i, payload := range payloads {
-			out = append(out, pool.New(uint32(i), 0, 0, 1, payload, MinChunk))
+			out = append(out, pool.New(uint32(i), 0, 0, 1, payload, 2*MinChunk))
 		}
 		for i, o := range out {
 			chunks := produce(t, o)
@@ -127,7 +127,8 @@ func TestOutgoingMessagesAreApart(t *testing.T) {
 
 func TestChunkFor(t *testing.T) {
 	tests := []struct{ body, want int }{
-		{0, 512},
+		{0, 256},
+		{482, 465},
 		{600, 583},
 		{1131, 1114},
 		{1 << 20, 65524},
@@ -139,7 +140,7 @@ func TestChunkFor(t *testing.T) {
 		}
 		var pool OutgoingPool
 		o := pool.New(0, 0, 0, 1, make([]byte, 2*got), got)
-		if tt.body > 600 && tt.body < 1<<16 && o.NextSize() != tt.body {
+		if tt.body > 400 && tt.body < 1<<16 && o.NextSize() != tt.body {
 			t.Errorf("%d bytes: a chunk takes %d", tt.body, o.NextSize())
 		}
 	}

@@ -5,6 +5,10 @@ import (
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
+// skippedReserve is the room that SKIPPED has beyond Config.SendQueue, in bytes:
+// a peer has no more messages than that outstanding.
+const skippedReserve = reliability.MaxAhead * wire.MessageHeaderSize
+
 // abandon gives up the messages of p whose lifetime is over. In a packet that
 // was sent before, and in an ordered channel, SKIP takes their place; others
 // vanish, and the packet may be empty then.
@@ -14,8 +18,7 @@ func (s *Session) abandon(p *reliability.Packet, sent bool) {
 	}
 	p.Expire(s.now, func(m *wire.Message) bool {
 		if m.Type == wire.TypeFragment {
-			s.chunkExpired(p)
-			m.Type, m.Payload = wire.TypePad, nil
+			m.Type, m.Payload = s.chunkExpired(p), nil
 			return true
 		}
 		s.stats.Abandoned++
@@ -39,7 +42,8 @@ func (s *Session) confirmed(m *wire.Message) {
 // the two arrived until it is told.
 func (s *Session) skipped(m *wire.Message) {
 	s.stats.Skipped++
-	if s.state != Open || s.recovering || s.out.bytes[1]+wire.MessageHeaderSize > s.cfg.SendQueue {
+	open := s.state == Open || s.state == Closing && s.out.fin != nil
+	if !open || s.recovering || s.out.bytes[1] >= s.cfg.SendQueue+skippedReserve {
 		return
 	}
 	s.pack(index(true), High, wire.Message{Type: wire.TypeSkipped, Channel: m.Channel, ID: m.ID})

@@ -206,8 +206,8 @@ func (s *Session) handOver(mode Mode, seq uint32, m *wire.Message) {
 	s.deliver(mode, seq, m)
 }
 
-// handOverPlace does so with a message that was held at a place: m, or the large
-// one that m completed.
+// handOverPlace does so with a message that was held at a place: m, which lies
+// there, or the large one that m completed.
 func (s *Session) handOverPlace(at reliability.Place, m *wire.Message) {
 	if at.Large == 0 {
 		s.handOver(ReliableOrdered, at.Sequence, m)

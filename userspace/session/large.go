@@ -12,8 +12,14 @@ const (
 	// leave to others.
 	transferReserve = 4
 
-	// leastChunk is the smallest chunk that is worth a packet, in bytes.
-	leastChunk = 256
+	// behindCost is what a message that waits behind a large one takes beside its
+	// payload, in bytes.
+	behindCost = 256
+
+	// starving is after how long without a chunk a large message that is begun
+	// goes before more urgent ones, in nanoseconds: the peer gives up one that
+	// stands still.
+	starving = uint64(1e9)
 
 	// retryChunk is how long chunks without memory wait before they are offered
 	// again, in nanoseconds.
@@ -26,11 +32,14 @@ const (
 type transfer struct {
 	message Outgoing // its payload a copy, and nil once it is begun
 	size    int
+	cost    int // of Config.LargeQueue
 	id      uint16
 	expires uint64 // 0: never
 
 	begun   bool
+	skipped bool                  // a SKIP in a packet of its own stands for it
 	out     *reliability.Outgoing // while there are chunks to send
+	chunkAt uint64                // when the last of them was cut
 	pending reliability.Pending
 
 	// What was sent in its ordered or sequenced channel after it. It leaves
@@ -54,26 +63,17 @@ type outLarge struct {
 // isOrdered reports whether messages of the mode keep their order.
 func isOrdered(m Mode) bool { return m == ReliableOrdered || m == UnreliableSequenced }
 
-// chunkSize is how many bytes of a large message go into a packet, 0 if
-// packets are too small for that.
+// chunkSize is how many bytes of a large message go into a packet.
 func (s *Session) chunkSize() int {
-	fits := reliability.ChunkFor(s.bodyMax)
-	if fits < leastChunk {
-		return 0
-	}
-	return min(fits, reliability.DefaultChunk)
+	return min(reliability.ChunkFor(s.bodyMax), reliability.DefaultChunk)
 }
 
 // sendLarge queues a message that does not fit a packet.
 func (s *Session) sendLarge(o *Outgoing) error {
-	switch {
-	case !s.control || len(o.Payload) > s.peerReassembly || len(o.Payload) > reliability.MaxChunks*s.chunkSize():
+	if len(o.Payload) > s.MaxMessage() {
 		return ErrTooLarge
-	case s.large.queued+len(o.Payload) > s.cfg.LargeQueue:
-		return ErrWouldBlock
 	}
-	s.addTransfer(o, s.inFront(o))
-	return nil
+	return s.addTransfer(o, s.inFront(o))
 }
 
 // inFront returns the large message that a message of its channel has to wait
@@ -87,33 +87,50 @@ func (s *Session) inFront(o *Outgoing) *transfer {
 	return nil
 }
 
-func (s *Session) addTransfer(o *Outgoing, before *transfer) {
-	t := &transfer{message: *o, size: len(o.Payload), id: s.nextID(o)}
+// addTransfer has o wait, behind another of its channel if there is one.
+func (s *Session) addTransfer(o *Outgoing, before *transfer) error {
+	t := &transfer{message: *o, size: len(o.Payload), cost: len(o.Payload)}
+	if before != nil {
+		t.cost += behindCost
+	}
+	if s.large.queued+t.cost > s.cfg.LargeQueue {
+		return ErrWouldBlock
+	}
+	t.id = s.nextID(o)
 	t.message.Payload = slices.Clone(o.Payload)
 	if o.Lifetime > 0 && o.Mode.Reliable() {
 		t.expires = s.now + uint64(o.Lifetime)
 	}
-	s.large.queued += t.size
+	s.large.queued += t.cost
 	if before != nil {
 		before.behind = append(before.behind, t)
 	} else {
 		s.large.transfers = append(s.large.transfers, t)
 	}
+	return nil
 }
 
 // nextTransfer returns the large message whose chunk may be sent now: the most
 // urgent, and of those of one priority the one that was sent first. They come
 // one after the other, so that each is complete as early as can be and few
-// wait at the peer.
+// wait at the peer. What may not be overtaken leaves before them.
 func (s *Session) nextTransfer() *transfer {
 	var best *transfer
 	full := false // the peer has no room for another one
 	for _, t := range s.large.transfers {
+		if t.begun && !t.cut() && s.now >= t.chunkAt+starving {
+			best = t
+			break
+		}
 		if t.cut() || best != nil && t.message.Priority >= best.message.Priority {
 			continue
 		}
-		full = full || !t.begun && t.message.Mode.Reliable() && s.large.unfinished+t.size > s.peerReassembly
-		if t.begun || !full {
+		if t.begun {
+			best = t
+			continue
+		}
+		full = full || t.message.Mode.Reliable() && s.large.unfinished+t.size > s.peerReassembly
+		if _, behind := s.out.waiting(t.message.Mode, t.message.Channel); !full && !behind {
 			best = t
 		}
 	}
@@ -152,6 +169,7 @@ func (s *Session) chunk(t *transfer) (p *reliability.Packet, reliable bool) {
 	if !t.begun {
 		s.begin(t)
 	}
+	t.chunkAt = s.now
 	p = s.cfg.Pool.Get()
 	size := t.out.NextSize()
 	t.out.Next(p.Room())
@@ -201,7 +219,7 @@ func (s *Session) endCut(t *transfer) {
 			s.large.transfers = append(s.large.transfers, b)
 			break
 		}
-		s.large.queued -= b.size
+		s.large.queued -= b.cost
 		o := b.message
 		if b.expires != 0 {
 			o.Lifetime = max(1, s.until(b.expires))
@@ -218,7 +236,7 @@ func (s *Session) sweepTransfers() {
 		if !t.cut() || t.pending.Packets > 0 {
 			return false
 		}
-		s.large.queued -= t.size
+		s.large.queued -= t.cost
 		if t.message.Mode.Reliable() {
 			s.large.unfinished -= t.size
 		}
@@ -226,10 +244,11 @@ func (s *Session) sweepTransfers() {
 	})
 }
 
-// abandonTransfer gives up a large message whose lifetime is over. What the
-// peer has of it, it forgets by the SKIP.
+// abandonTransfer gives up a large message whose lifetime is over before its
+// last chunk left. What the peer has of it, it forgets by the SKIP.
 func (s *Session) abandonTransfer(t *transfer) {
 	s.stats.Abandoned++
+	t.skipped = true
 	o := &t.message
 	skip := wire.Message{Type: wire.TypeSkip, Channel: o.Channel, ID: t.id}
 	if !t.begun {
@@ -250,15 +269,26 @@ func (s *Session) abandonTransfer(t *transfer) {
 	s.endCut(t)
 }
 
-// chunkExpired is told that a chunk in a packet that is to be sent again does
-// not matter any more.
-func (s *Session) chunkExpired(p *reliability.Packet) {
-	for _, t := range s.large.transfers {
-		if &t.pending == p.Pending && t.expires != 0 {
-			s.abandonTransfer(t)
-			return
-		}
+// chunkExpired returns the type of message that takes the place of a chunk in p,
+// which is to be sent again though the chunk does not matter any more.
+//
+// Once all chunks have left, what follows in the channel may have as well, and
+// the message may be complete. A SKIP in the place of every chunk that the peer
+// may miss is what it finds in time, and only if it misses one.
+func (s *Session) chunkExpired(p *reliability.Packet) uint8 {
+	// A transfer is kept for as long as packets of it are.
+	t := s.large.transfers[slices.IndexFunc(s.large.transfers, func(t *transfer) bool { return &t.pending == p.Pending })]
+	switch {
+	case !t.cut():
+		s.abandonTransfer(t)
+	case t.expires != 0:
+		s.stats.Abandoned++
+		t.expires = 0
 	}
+	if t.skipped {
+		return wire.TypePad
+	}
+	return wire.TypeSkip
 }
 
 // drain forgets every large message.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,7 +93,10 @@ func TestLargeMessagesAreRefused(t *testing.T) {
 		t.Errorf("towards a peer that knows none: %v", err)
 	}
 	p := newPair(t, Config{LargeQueue: 100_000}, Config{})
-	for _, size := range []int{60_000, 40_000} {
+	if err := p.c.Send(ReliableOrdered, 1, 1, make([]byte, 100_001)); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("larger than the queue: %v", err)
+	}
+	for _, size := range []int{60_000, 40_000 - behindCost} {
 		if err := p.c.Send(ReliableOrdered, 0, 1, make([]byte, size)); err != nil {
 			t.Errorf("%d bytes: %v", size, err)
 		}
@@ -109,6 +113,16 @@ func TestLargeMessagesAreRefused(t *testing.T) {
 	p.after(3000 * ms)
 	if err := p.c.Send(ReliableOrdered, 0, 1, make([]byte, 90_000)); err != nil {
 		t.Errorf("once it is empty: %v", err)
+	}
+	empty := 0
+	for ; p.c.Send(ReliableOrdered, 0, 1, nil) == nil; empty++ {
+		if empty > 1000 {
+			t.Fatal("any number of empty messages waits")
+		}
+	}
+	p.after(3000 * ms)
+	if p.c.Queued() != 0 {
+		t.Errorf("%d bytes queued in the end", p.c.Queued())
 	}
 }
 
@@ -235,6 +249,100 @@ func TestLargeLifetimes(t *testing.T) {
 					mode, begun, c.Abandoned, abandoned, s.Skipped, s.HeldLarge, c.Queued, p.s.State())
 			}
 		}
+	}
+}
+
+// TestLargeLifetimeAfterTheLastChunk: once all chunks and what follows them are
+// on their way, the message is handed over or given up, never both or neither.
+func TestLargeLifetimeAfterTheLastChunk(t *testing.T) {
+	want := blob(10_000, 1)
+	for _, mode := range []Mode{ReliableOrdered, ReliableUnordered} {
+		for _, arrives := range []bool{false, true} {
+			p := newPair(t, Config{}, Config{})
+			first := p.c.SndNxt()
+			p.block[first+1], p.block[first+4] = !arrives, !arrives
+			p.block[first+10], p.block[first+11] = !arrives, !arrives // behind the last chunk
+			p.loseDown = arrives
+			p.queue(Outgoing{Mode: mode, Channel: 4, Priority: High, Lifetime: 300 * time.Millisecond, Payload: want})
+			p.queue(Outgoing{Mode: mode, Channel: 4, Priority: High, Payload: []byte("behind")})
+			p.after(1500 * ms)
+			p.loseDown = false
+			p.block[first+1], p.block[first+4] = false, false
+			p.after(200 * ms)
+			clear(p.block)
+			p.after(3000 * ms)
+			if p.s.State() != Open {
+				t.Fatalf("%v: server %v (%v)", mode, p.s.State(), p.s.Reason())
+			}
+			got, confirmed := len(p.fromClient), uint64(1)
+			if arrives {
+				got, confirmed = got-1, 0
+			}
+			c, s := p.c.Stats(), p.s.Stats()
+			if got != 1 || c.Abandoned != 1 || c.AbandonedConfirmed != confirmed || s.Skipped != confirmed || s.HeldLarge != 0 || c.Queued != 0 {
+				t.Errorf("%v, arrives %v: %d messages, %d abandoned, %d confirmed, %d skipped, %d bytes held, %d queued",
+					mode, arrives, len(p.fromClient), c.Abandoned, c.AbandonedConfirmed, s.Skipped, s.HeldLarge, c.Queued)
+			}
+		}
+	}
+}
+
+// TestLargeMessageWaitsForWhatIsBeforeIt in its channel, and waits for company.
+func TestLargeMessageWaitsForWhatIsBeforeIt(t *testing.T) {
+	for _, mode := range []Mode{ReliableOrdered, UnreliableSequenced} {
+		p := newPair(t, Config{}, Config{})
+		p.queue(Outgoing{Mode: mode, Channel: 1, Priority: Low, Payload: blob(500, 1)})
+		p.queue(Outgoing{Mode: mode, Channel: 1, Priority: High, Payload: blob(3000, 2)})
+		p.queue(Outgoing{Mode: mode, Channel: 2, Priority: Low, Payload: blob(2048, 3)})
+		p.exchange()
+		if len(p.fromClient) != 1 || p.fromClient[0].Channel != 2 {
+			t.Errorf("%v: %d messages at once, want that of the other channel", mode, len(p.fromClient))
+		}
+		p.after(30 * ms)
+		if p.s.State() != Open || len(p.fromClient) != 3 || p.fromClient[1].ID != 0 || p.fromClient[2].ID != 1 {
+			t.Errorf("%v: server %v (%v), %d messages", mode, p.s.State(), p.s.Reason(), len(p.fromClient))
+		}
+	}
+}
+
+// TestBegunLargeMessageGoesOn beside others that are more urgent, without end.
+func TestBegunLargeMessageGoesOn(t *testing.T) {
+	n := &narrow{window: 4, rate: 200}
+	p := newPair(t, n.config(), Config{ReassemblyTimeout: 5 * time.Second})
+	p.queue(Outgoing{Mode: ReliableUnordered, Channel: 1, Priority: Low, Payload: blob(10_000, 1)})
+	p.exchange()
+	for range 15_000 {
+		if p.c.Queued() < 100_000 {
+			p.queue(Outgoing{Mode: ReliableUnordered, Priority: High, Payload: blob(50_000, 2)})
+		}
+		p.after(ms)
+	}
+	if p.s.State() != Open {
+		t.Errorf("server %v (%v)", p.s.State(), p.s.Reason())
+	}
+	if !slices.ContainsFunc(p.fromClient, func(m Message) bool { return m.Channel == 1 }) {
+		t.Error("the message never arrives")
+	}
+}
+
+// TestFlushHeldSkipsWhatWasGivenUp, also where a chunk of it lies in a packet
+// that is held for another message.
+func TestFlushHeldSkipsWhatWasGivenUp(t *testing.T) {
+	var got []Message
+	released := 0
+	s := NewServer(Config{
+		Message: func(_ *Session, m Message) { got = append(got, m) },
+		Release: func(*Session, Ref) { released++ },
+	}, Opening{ClientISN: 100, SACK: true, Control: true, MaxHeld: 1 << 20}, ms)
+	chunk := wire.AppendFragment(nil, wire.Fragment{Total: 2, Chunk: 5, Type: 1, Data: []byte("chunk")})
+	body := wire.AppendMessage(nil, wire.Message{Type: wire.TypeFragment, ID: 1, Payload: chunk})
+	body = wire.AppendMessage(body, wire.Message{Type: 1, ID: 3, Payload: []byte("held")})
+	s.Committed(1, 104, wire.FlagACK|wire.FlagPSH, body, ms)
+	s.Committed(2, 105, wire.FlagACK|wire.FlagPSH, wire.AppendMessage(nil, wire.Message{Type: wire.TypeSkip, ID: 1}), ms)
+	s.Stop(wire.ReasonClosed)
+	s.FlushHeld()
+	if len(got) != 1 || string(got[0].Payload) != "held" || released != 2 || s.Stats().HeldLarge != 0 {
+		t.Errorf("got %+v, %d of 2 packets released, %d bytes held", got, released, s.Stats().HeldLarge)
 	}
 }
 

@@ -101,15 +101,22 @@ func (o *outbox) drain(pool *reliability.Pool) {
 
 // choose returns the priority by which a message really travels.
 func (o *outbox) choose(mode Mode, channel uint8, want Priority) Priority {
-	if mode == Unreliable || mode == ReliableUnordered {
-		return want
-	}
-	at := &o.place[index(mode.Reliable())][channel]
-	l := &o.lanes[index(mode.Reliable())][at.priority]
-	if at.number > l.pushed-uint64(l.packets.Len()) {
-		return at.priority
+	if at, waits := o.waiting(mode, channel); waits {
+		return at
 	}
 	return want
+}
+
+// waiting reports whether messages wait that one of the channel may not
+// overtake, and in which lane.
+func (o *outbox) waiting(mode Mode, channel uint8) (at Priority, waits bool) {
+	if !isOrdered(mode) {
+		return 0, false
+	}
+	kind := index(mode.Reliable())
+	p := &o.place[kind][channel]
+	l := &o.lanes[kind][p.priority]
+	return p.priority, p.number > l.pushed-uint64(l.packets.Len())
 }
 
 // Outgoing is a message to be sent.
@@ -162,11 +169,7 @@ func (s *Session) SendMessage(o Outgoing) error {
 
 func (s *Session) sendSmall(o *Outgoing) error {
 	if before := s.inFront(o); before != nil {
-		if s.large.queued+len(o.Payload) > s.cfg.LargeQueue {
-			return ErrWouldBlock
-		}
-		s.addTransfer(o, before)
-		return nil
+		return s.addTransfer(o, before)
 	}
 	if s.out.bytes[index(o.Mode.Reliable())]+wire.MessageHeaderSize+len(o.Payload) > s.cfg.SendQueue {
 		return ErrWouldBlock
@@ -187,7 +190,7 @@ func (s *Session) enqueue(o *Outgoing, id uint16) {
 	kind := index(o.Mode.Reliable())
 	priority := s.out.choose(o.Mode, o.Channel, o.Priority)
 	m := wire.Message{Type: o.Type, Channel: o.Channel, ID: id, Payload: o.Payload}
-	ordered := o.Mode == UnreliableSequenced || o.Mode == ReliableOrdered
+	ordered := isOrdered(o.Mode)
 	if !ordered {
 		m.Channel |= wire.Unordered
 	}
@@ -341,9 +344,15 @@ func (s *Session) pop(kind int, priority Priority) *reliability.Packet {
 func (s *Session) join(p *reliability.Packet, kind int) {
 	for other := range s.out.lanes[kind] {
 		l := &s.out.lanes[kind][other]
-		if l.packets.Len() == 1 && p.Join(l.packets.Front(), s.bodyMax) {
-			s.cfg.Pool.Put(s.take(kind, Priority(other)))
+		if l.packets.Len() != 1 {
+			continue
 		}
+		q := l.packets.Front()
+		if kind == 1 && p.Messages+q.Messages > s.snd.Room() || !p.Join(q, s.bodyMax) {
+			continue
+		}
+		p.Urgent = p.Urgent || Priority(other) == Critical
+		s.cfg.Pool.Put(s.take(kind, Priority(other)))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/congestion"
+	"github.com/xrudp/xrudp/userspace/reliability"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
@@ -168,6 +169,76 @@ func TestCriticalPacketsAreUrgent(t *testing.T) {
 			if got := h.Flags&wire.FlagURG != 0; got != (priority == Critical) || n == 0 {
 				t.Errorf("%v %v: flags %v", mode, priority, h.Flags)
 			}
+		}
+	}
+}
+
+// TestJoinedCriticalMessagesAreUrgent: those that ran out of their share and
+// leave with others.
+func TestJoinedCriticalMessagesAreUrgent(t *testing.T) {
+	p := newPair(t, Config{}, Config{})
+	p.c.out.credit = [priorities + 1]int{0, 1, 1, 1, 1}
+	for _, priority := range []Priority{High, Critical} {
+		p.queue(Outgoing{Mode: ReliableUnordered, Priority: priority, Payload: []byte("x")})
+	}
+	var buf [wire.MaxDatagram]byte
+	n := p.c.Fill(buf[:], p.now)
+	if h, _, _ := wire.ParseHeader(buf[:n]); h.Flags&wire.FlagURG == 0 || !p.c.out.empty() {
+		t.Errorf("flags %v, %d bytes left", h.Flags, p.c.Queued())
+	}
+}
+
+// TestIDsStayWithinReach however many tiny messages are on their way, and in
+// whatever lanes they waited.
+func TestIDsStayWithinReach(t *testing.T) {
+	n := &narrow{window: 2000}
+	p := newPair(t, n.config(), Config{})
+	p.block[p.c.SndNxt()] = true
+	for i := range reliability.MaxAhead - 1 {
+		p.queue(Outgoing{Mode: ReliableOrdered, Channel: 1, Priority: Low})
+		if i%1000 == 0 {
+			p.exchange()
+		}
+	}
+	p.after(21 * ms)
+	p.queue(Outgoing{Mode: ReliableOrdered, Channel: 2, Priority: High})
+	for range 31 {
+		p.queue(Outgoing{Mode: ReliableOrdered, Channel: 1, Priority: Low})
+	}
+	p.after(100 * ms)
+	if p.s.State() != Open {
+		t.Fatalf("server %v (%v)", p.s.State(), p.s.Reason())
+	}
+	clear(p.block)
+	p.after(3000 * ms)
+	if len(p.fromClient) != reliability.MaxAhead+31 || p.s.State() != Open {
+		t.Errorf("%d arrived, server %v (%v)", len(p.fromClient), p.s.State(), p.s.Reason())
+	}
+}
+
+// TestSkipIsAnsweredWhileClosing and with a full queue, since the peer waits to
+// hear of it.
+func TestSkipIsAnsweredWhileClosing(t *testing.T) {
+	for _, closing := range []bool{false, true} {
+		n := &narrow{window: 0}
+		p := newPair(t, Config{}, n.config())
+		for p.s.Send(ReliableUnordered, 1, 1, make([]byte, 1000)) == nil {
+		}
+		if closing {
+			p.s.Close(wire.ReasonClosed)
+		}
+		p.room = 0
+		p.queue(Outgoing{Mode: ReliableOrdered, Priority: High, Lifetime: 100 * time.Millisecond, Payload: []byte("a")})
+		p.after(500 * ms)
+		p.room = 1024
+		p.after(500 * ms)
+		if got := p.s.Stats().Skipped; got != 1 {
+			t.Fatalf("%d skipped", got)
+		}
+		n.window = 64
+		p.after(2000 * ms)
+		if got := p.c.Stats().AbandonedConfirmed; got != 1 || closing != p.c.Over() {
+			t.Errorf("closing %v: %d confirmed, client %v", closing, got, p.c.State())
 		}
 	}
 }

@@ -22,7 +22,8 @@ type pair struct {
 	isn    uint32
 
 	room     int             // advertised by the gate
-	lose     map[uint32]bool // reliable packets of the client to lose
+	lose     map[uint32]bool // reliable packets of the client to lose once
+	block    map[uint32]bool // and always
 	loseDown bool            // everything the server sends
 	bodies   map[Ref][]byte  // committed and not released
 
@@ -51,7 +52,7 @@ func (unpaced) Events() uint64           { return 0 }
 func newPair(t testing.TB, client, server Config) *pair {
 	p := &pair{
 		t: t, now: 1000 * ms, isn: 500, room: wire.ReceiveWindow,
-		lose: map[uint32]bool{}, bodies: map[Ref][]byte{}, keepMessages: true,
+		lose: map[uint32]bool{}, block: map[uint32]bool{}, bodies: map[Ref][]byte{}, keepMessages: true,
 	}
 	client.Message = func(_ *Session, m Message) { p.keep(&p.fromServer, m) }
 	server.Message = func(_ *Session, m Message) { p.keep(&p.fromClient, m) }
@@ -188,7 +189,7 @@ func (p *pair) up(packet []byte) {
 		}
 	case len(body) == 0, p.window.Classify(h.Sequence) == reliability.Duplicate:
 		p.ack(h.Timestamp)
-	case p.lose[h.Sequence] || p.room == 0:
+	case p.lose[h.Sequence] || p.block[h.Sequence] || p.room == 0:
 		delete(p.lose, h.Sequence)
 	default:
 		p.window.Mark(h.Sequence)

@@ -118,7 +118,9 @@ func (s *Session) flushInbox() {
 func (s *Session) flushMessage(seq uint32, m *wire.Message) {
 	if m.Channel&wire.Unordered == 0 {
 		if at, ok := s.order.Forget(m.Channel, m.ID); ok {
-			s.handOverPlace(at, m)
+			// Of a message in chunks, m need not be what was held.
+			whole, _, _ := wire.ParseMessage(s.inbox.at(at.Sequence).body[at.Offset:])
+			s.handOverPlace(at, &whole)
 			return
 		}
 	}

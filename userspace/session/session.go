@@ -217,7 +217,7 @@ type Config struct {
 
 	// ReassemblyTimeout is how long such a message may be without a new chunk:
 	// then an unreliable one is dropped, and one that is reliable ends the
-	// session. 0 means 10 s.
+	// session. 0 means IdleTimeout.
 	ReassemblyTimeout time.Duration
 
 	// Pool holds unused packets. Sessions of one owner may share one; nil
@@ -259,7 +259,7 @@ func (c *Config) fillDefaults() {
 	setDefault(&c.SendQueue, 256<<10)
 	setDefault(&c.Reassembly, 4<<20)
 	setDefault(&c.LargeQueue, 8<<20)
-	setDefault(&c.ReassemblyTimeout, 10*time.Second)
+	setDefault(&c.ReassemblyTimeout, c.IdleTimeout)
 	setDefault(&c.HoldNormal, 5*time.Millisecond)
 	setDefault(&c.HoldLow, 20*time.Millisecond)
 	if c.Pool == nil {

@@ -817,6 +817,12 @@ func TestSmallPeersGetSmallPackets(t *testing.T) {
 	if len(p.fromServer) != 50 {
 		t.Errorf("%d arrived", len(p.fromServer))
 	}
+	p = newPair(t, Config{MaxDatagram: wire.MinDatagram}, Config{})
+	p.send(p.s, ReliableOrdered, 3, strings.Repeat("x", 5000))
+	p.after(100 * ms) // what is too large is an error there
+	if len(p.fromServer) != 1 {
+		t.Errorf("%d large messages arrived", len(p.fromServer))
+	}
 }
 
 func TestSessionDoesNotAllocate(t *testing.T) {
