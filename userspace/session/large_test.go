@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/commit"
 	"github.com/xrudp/xrudp/userspace/reliability"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
@@ -343,6 +344,35 @@ func TestFlushHeldSkipsWhatWasGivenUp(t *testing.T) {
 	s.FlushHeld()
 	if len(got) != 1 || string(got[0].Payload) != "held" || released != 2 || s.Stats().HeldLarge != 0 {
 		t.Errorf("got %+v, %d of 2 packets released, %d bytes held", got, released, s.Stats().HeldLarge)
+	}
+}
+
+// TestRecoverKeepsTheOrder of what lies in one packet with the last chunk of a
+// message that was complete and waited.
+func TestRecoverKeepsTheOrder(t *testing.T) {
+	chunks := []wire.Fragment{
+		{Total: 2, Index: 0, Chunk: 2, Type: 1, Data: []byte("la")},
+		{Total: 2, Index: 1, Chunk: 2, Type: 1, Data: []byte("st")},
+	}
+	var memory reliability.Heap
+	handle, _ := memory.Open(5, true, 0, 7, chunks[0])
+	for i, f := range chunks {
+		memory.Put(handle, uint16(i), uint32(100+i), f.Data)
+	}
+	got, released := "", 0
+	s := NewRecovered(Config{
+		Memory:  &memory,
+		Message: func(_ *Session, m Message) { got += string(m.Payload) + " " },
+		Release: func(*Session, Ref) { released++ },
+	}, Recovery{ID: 5, ClientISN: 98, ServerISN: 40, SndNxt: 60}, ms)
+	s.Adopt(commit.Transfer{Handle: handle, Session: 5, Reliable: true, ID: 7, First: chunks[0], Received: 2, Sequence: 101})
+	body := wire.AppendMessage(nil, wire.Message{Type: 1, ID: 6, Payload: []byte("before")})
+	body = wire.AppendMessage(body, wire.Message{Type: wire.TypeFragment, ID: 7, Payload: wire.AppendFragment(nil, chunks[1])})
+	body = wire.AppendMessage(body, wire.Message{Type: 1, ID: 8, Payload: []byte("behind")})
+	s.Committed(1, 101, wire.FlagACK|wire.FlagPSH, body, ms)
+	s.Recover(102)
+	if got != "before last behind " || released != 1 || s.Stats().HeldLarge != 0 {
+		t.Errorf("got %q, %d of 1 released, %d bytes held", got, released, s.Stats().HeldLarge)
 	}
 }
 

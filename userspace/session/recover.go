@@ -217,15 +217,30 @@ func (s *Session) deliverWhole(p farPacket) {
 		switch {
 		case m.Type < wire.TypeControl:
 			s.deliver(reliableMode(m.Channel), p.seq, &m)
-		case m.Type == wire.TypeFragment:
+		case m.Type == wire.TypeFragment && !s.deliverAdopted(p.seq, &m):
 			s.lateChunk(p.seq, &m)
 		}
 	}
 }
 
-// sortFar puts the packet that comes first last.
+// deliverAdopted hands over the adopted message whose last chunk is m, in packet
+// seq, if there is one.
+func (s *Session) deliverAdopted(seq uint32, m *wire.Message) bool {
+	for i := len(s.far) - 1; i >= 0 && s.far[i].seq == seq && s.far[i].large != 0; i-- {
+		large := s.in.Message(s.far[i].large)
+		if large.Channel == m.Channel && large.ID == m.ID {
+			s.far = slices.Delete(s.far, i, i+1)
+			s.deliverLarge(&s.in.Reassembler, reliableMode(m.Channel), &large)
+			return true
+		}
+	}
+	return false
+}
+
+// sortFar puts what comes first last: a packet before the large messages that
+// it completes.
 func (s *Session) sortFar() {
 	slices.SortFunc(s.far, func(a, b farPacket) int {
-		return cmp.Compare(int32(b.seq-s.rcv.Next), int32(a.seq-s.rcv.Next))
+		return cmp.Or(cmp.Compare(int32(b.seq-s.rcv.Next), int32(a.seq-s.rcv.Next)), cmp.Compare(b.large, a.large))
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/commit"
 	"github.com/xrudp/xrudp/userspace/gate"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/simnet"
@@ -51,10 +52,12 @@ func TestClientStartsAgainOnTheSamePort(t *testing.T) {
 
 // talkBriefly sends in both directions and does not wait for it to arrive.
 func talkBriefly(w *world) {
-	for i := range 40 {
-		mode := session.Mode(i % 4)
-		w.toServer.send(w.Client, mode, uint8(i%3), 100)
-		w.toClient.send(w.Server, mode, uint8(i%3), 100)
+	rng := w.Net.Rand()
+	for range 40 {
+		o, size := anything(rng, w.Client, 3)
+		w.toServer.say(w.Client, o, size)
+		o, size = anything(rng, w.Server, 3)
+		w.toClient.say(w.Server, o, size)
 	}
 	w.PumpClient()
 	w.SchedulePass()
@@ -99,6 +102,7 @@ func TestServerCrash(t *testing.T) {
 	for seed := range seeds(t) {
 		cfg := randomWorld(seed)
 		cfg.forceISN = false
+		cfg.transfers = max(cfg.transfers, 64*commit.TransferPage)
 		w := newWorld(t, cfg)
 		w.open()
 		type name struct {
@@ -107,6 +111,7 @@ func TestServerCrash(t *testing.T) {
 			id      uint16
 		}
 		acknowledged := map[name]uint32{} // to the packet that carried it
+		chunks := map[name]int{}          // of large ones, acknowledged
 		delivered := map[name]uint32{}
 		w.onCommit = func(seq uint32, body []byte) {
 			for len(body) > 1 {
@@ -114,12 +119,24 @@ func TestServerCrash(t *testing.T) {
 				if err != nil {
 					break
 				}
+				body = rest
 				n := name{session.ReliableOrdered, m.Channel, m.ID}
 				if m.Channel&wire.Unordered != 0 {
 					n = name{session.ReliableUnordered, m.Channel &^ wire.Unordered, m.ID}
 				}
-				acknowledged[n] = seq
-				body = rest
+				switch {
+				case m.Type < wire.TypeControl:
+					acknowledged[n] = seq
+				case m.Type == wire.TypeFragment:
+					f, err := wire.ParseFragment(m.Payload)
+					if err != nil {
+						w.fatalf("%v", err)
+					}
+					// No packet is committed twice.
+					if chunks[n]++; chunks[n] == int(f.Total) {
+						acknowledged[n] = seq
+					}
+				}
 			}
 		}
 		last := map[uint8]int{}
@@ -141,11 +158,13 @@ func TestServerCrash(t *testing.T) {
 			}
 		}
 		w.OnServer = seen(false)
+		w.toServer.from = nil
 		rng := w.Net.Rand()
 		speak := func(rounds int) {
 			for range rounds {
 				for range 1 + rng.IntN(6) {
-					w.toServer.send(w.Client, session.Mode(2+rng.IntN(2)), uint8(rng.IntN(5)), rng.IntN(400))
+					o, size := anything(rng, w.Client, 5)
+					w.toServer.say(w.Client, o, size)
 				}
 				w.PumpClient()
 				w.Net.Run(w.Net.Now() + rng.Uint64N(10e6))
@@ -189,6 +208,9 @@ func TestServerCrash(t *testing.T) {
 			if r.Free() != w.cfg.slots {
 				w.fatalf("ring %d: %d of %d slots free at the end", i, r.Free(), w.cfg.slots)
 			}
+		}
+		if w.Transfers.Used() != 0 {
+			w.fatalf("%d bytes taken by large messages at the end", w.Transfers.Used())
 		}
 	}
 }

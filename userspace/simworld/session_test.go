@@ -1,11 +1,14 @@
 package simworld_test
 
 import (
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/congestion"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/simnet"
 	"github.com/xrudp/xrudp/userspace/wire"
@@ -45,7 +48,30 @@ func randomWorld(seed uint64) worldConfig {
 		if rng.IntN(3) == 0 {
 			l.BurstLoss, l.BurstTime = 0.1, time.Duration(rng.IntN(300))*time.Millisecond
 		}
+		if rng.IntN(4) == 0 {
+			l.Bursts = simnet.Bursts(0.2*trouble, 1+5*rng.Float64())
+		}
 		return l
+	}
+	rate := func() (r simnet.Rate) {
+		if rng.IntN(2) == 0 {
+			r.PerSecond = 50_000 << rng.IntN(8)
+			r.Overhead = simnet.UDPOverhead
+			r.Queue.Packets = 10 + rng.IntN(200)
+			r.Mark.Packets = 5 + rng.IntN(30)
+		}
+		return r
+	}
+	names := congestion.Names()
+	controller := func() func() congestion.Controller {
+		name, seed := names[rng.IntN(len(names))], rng.Uint64()
+		return func() congestion.Controller {
+			c, err := congestion.New(name, congestion.Params{Seed: seed})
+			if err != nil {
+				panic(err)
+			}
+			return c
+		}
 	}
 	cfg := worldConfig{
 		seed: seed, up: link(), down: link(),
@@ -53,9 +79,21 @@ func randomWorld(seed uint64) worldConfig {
 		slots:       64 << rng.IntN(6),
 		cpus:        1 + rng.IntN(3),
 		workerDelay: time.Duration(rng.IntN(10)) * time.Millisecond,
+		upRate:      rate(), downRate: rate(), ecn: rng.IntN(2) == 0,
+		outages: max(0, rng.IntN(6)-3),
 	}
-	patient := session.Config{IdleTimeout: time.Minute, HandshakeTimeout: time.Minute}
+	if rng.IntN(2) == 0 {
+		cfg.transfers = commit.TransferPage * (4 + rng.IntN(200))
+	}
+	patient := session.Config{IdleTimeout: time.Minute, HandshakeTimeout: 10 * time.Minute}
 	cfg.client, cfg.server = patient, patient
+	cfg.client.Congestion, cfg.server.Congestion = controller(), controller()
+	if rng.IntN(4) == 0 {
+		cfg.client.Bandwidth, cfg.server.Bandwidth = 50_000<<rng.IntN(6), 50_000<<rng.IntN(6)
+	}
+	if rng.IntN(8) == 0 {
+		cfg.client.Reassembly = []int{-1, 20_000}[rng.IntN(2)]
+	}
 	if rng.IntN(4) == 0 {
 		cfg.client.NoSACK = true
 	}
@@ -89,12 +127,9 @@ func talk(w *world, total int, pace time.Duration) {
 			if rng.IntN(2) == 0 {
 				st, from = &w.toClient, w.Server
 			}
-			size := rng.IntN(40)
-			if rng.IntN(10) == 0 {
-				size = rng.IntN(from.MaxPayload())
-			}
-			if st.send(from, session.Mode(rng.IntN(4)), uint8(rng.IntN(channels)*25), size) {
-				total--
+			o, size := anything(rng, from, channels)
+			if st.say(from, o, size) {
+				total -= 1 + size/2000
 			}
 		}
 		w.PumpClient()
@@ -104,7 +139,31 @@ func talk(w *world, total int, pace time.Duration) {
 		}
 	}
 	step()
-	w.until(10*time.Minute, "sending", func() bool { return total <= 0 })
+	w.until(30*time.Minute, "sending", func() bool { return total <= 0 })
+}
+
+// anything draws a message: mostly small ones, some of up to 200 KB, with any
+// priority, some with a lifetime.
+func anything(rng *rand.Rand, from *session.Session, channels int) (o session.Outgoing, size int) {
+	o = session.Outgoing{
+		Mode: session.Mode(rng.IntN(4)), Channel: uint8(rng.IntN(channels) * 25),
+		Priority: session.Priority(rng.IntN(4)),
+	}
+	size = rng.IntN(40)
+	switch rng.IntN(40) {
+	case 0, 1, 2, 3:
+		size = rng.IntN(from.MaxPayload())
+	case 4:
+		size = rng.IntN(min(from.MaxMessage(), 5000))
+	case 5:
+		if rng.IntN(5) == 0 {
+			size = rng.IntN(min(from.MaxMessage(), 200_000))
+		}
+	}
+	if rng.IntN(4) == 0 {
+		o.Lifetime = time.Duration(1+rng.IntN(500)) * time.Millisecond
+	}
+	return o, size
 }
 
 // TestEveryMessageArrives is the promise of exactly once, in order.
@@ -113,7 +172,8 @@ func TestEveryMessageArrives(t *testing.T) {
 		w := newWorld(t, randomWorld(seed))
 		w.open()
 		talk(w, 1500, time.Duration(1+w.Net.Rand().IntN(30))*time.Millisecond)
-		w.until(10*time.Minute, "delivery", func() bool { return w.toServer.missing == 0 && w.toClient.missing == 0 })
+		w.until(30*time.Minute, "delivery", func() bool { return w.toServer.missing == 0 && w.toClient.missing == 0 })
+		w.until(5*time.Minute, "draining", func() bool { return w.drained(w.Client) && w.drained(w.Server) })
 		if w.Client.State() != session.Open || w.Server.State() != session.Open {
 			w.fatalf("client %v (%v), server %v (%v)", w.Client.State(), w.Client.Reason(), w.Server.State(), w.Server.Reason())
 		}
@@ -124,6 +184,12 @@ func TestEveryMessageArrives(t *testing.T) {
 	}
 }
 
+// drained reports whether nothing is left of what was said.
+func (w *world) drained(s *session.Session) bool {
+	st := s.Stats()
+	return st.Queued == 0 && st.InFlight == 0 && st.HeldMessages == 0 && st.HeldPackets == 0 && st.HeldLarge == 0
+}
+
 // closeWorld closes from either end with messages still queued, which must
 // arrive first.
 func closeWorld(w *world) {
@@ -132,8 +198,8 @@ func closeWorld(w *world) {
 	if w.Net.Rand().IntN(2) == 0 {
 		closing, other, st = w.Server, w.Client, &w.toClient
 	}
-	for range 20 {
-		st.send(closing, session.ReliableOrdered, 7, 300)
+	for i := range 20 {
+		st.send(closing, session.ReliableOrdered, uint8(i%3), 300+i/19*(min(closing.MaxMessage(), 10_000)-300))
 	}
 	closing.Close(wire.ReasonKicked)
 	w.PumpClient()
@@ -148,5 +214,8 @@ func closeWorld(w *world) {
 		if r.Free() != w.cfg.slots {
 			w.fatalf("ring %d: %d of %d slots free at the end", i, r.Free(), w.cfg.slots)
 		}
+	}
+	if w.Transfers != nil && w.Transfers.Used() != 0 {
+		w.fatalf("%d bytes taken by large messages at the end", w.Transfers.Used())
 	}
 }

@@ -34,6 +34,10 @@ type Config struct {
 	Sessions int
 	// Profile is what everybody speaks.
 	Profile wire.Profile
+	// TransferBytes is the server's memory for large messages, in whole
+	// commit.TransferPage. 0 means that each session has its own, which does
+	// not outlive the process.
+	TransferBytes int
 	// WorkerDelay is the longest time from an arrival to the worker's pass.
 	WorkerDelay time.Duration
 }
@@ -41,11 +45,12 @@ type Config struct {
 // World is a server and the clients that talk to it. It belongs to one
 // goroutine. What cannot happen panics.
 type World struct {
-	Net     *simnet.Network
-	Regions *commit.Regions
-	Gate    *gate.Gate
-	Readers []*commit.Reader // of each commit ring
-	Paused  bool             // no worker runs, only the gate
+	Net       *simnet.Network
+	Regions   *commit.Regions
+	Gate      *gate.Gate
+	Readers   []*commit.Reader  // of each commit ring
+	Transfers *commit.Transfers // nil without Config.TransferBytes
+	Paused    bool              // no worker runs, only the gate
 
 	cfg    Config
 	peers  []*Peer
@@ -87,11 +92,15 @@ func New(cfg Config) *World {
 	w := &World{cfg: cfg, Net: simnet.New(cfg.Seed, Start), byID: map[uint64]*Peer{}}
 	w.pass = w.Net.NewTimer(w.work)
 	var err error
-	w.Regions, err = commit.NewMemory(commit.Geometry{Workers: 1, CPUs: cfg.CPUs, Slots: cfg.Slots, MaxSessions: cfg.Sessions})
+	w.Regions, err = commit.NewMemory(commit.Geometry{Workers: 1, CPUs: cfg.CPUs, Slots: cfg.Slots, MaxSessions: cfg.Sessions, TransferBytes: cfg.TransferBytes})
 	must(err)
 	w.RecoverRings()
-	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: cfg.Seed, K1: 1}, {K0: cfg.Seed, K1: 2}}}
 	gateConfig := gate.Config{Features: gate.FeatureSACK, ControlBytes: 4 << 20}
+	if cfg.TransferBytes > 0 {
+		w.Transfers = w.Regions.Transfers(0)
+		gateConfig.ControlBytes = uint32(w.Regions.Geometry().LargestTransfer())
+	}
+	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: cfg.Seed, K1: 1}, {K0: cfg.Seed, K1: 2}}}
 	if cfg.Profile == wire.Compact {
 		gateConfig.CompactPorts = []uint16{serverPort}
 	}
@@ -264,6 +273,9 @@ func (p *Peer) server() session.Config {
 	cfg.Message = func(_ *session.Session, m session.Message) { p.OnServer(m) }
 	cfg.Release = p.world.release
 	cfg.ReceiveWindow = p.world.room
+	if w := p.world; w.Transfers != nil {
+		cfg.Memory, cfg.Reassembly = w.Transfers, w.Regions.Geometry().LargestTransfer()
+	}
 	return cfg
 }
 
@@ -274,13 +286,30 @@ func (p *Peer) Recover() {
 	slot := p.Server.Owner.(uint32)
 	info := w.Regions.Flow(slot).Info()
 	held := w.RecoverRings()
+	if w.Transfers != nil {
+		w.Transfers = w.Regions.Transfers(0)
+	}
 	p.Server = session.NewRecovered(p.server(), session.Recovery{
 		ID: info.ID, Key: info.Key, ClientISN: info.ClientISN, ServerISN: info.ServerISN, Token: info.Token, SndNxt: info.SndNxt,
 	}, w.Net.Now())
 	p.Server.Owner = slot
+	p.adopt()
 	for ring, left := range held {
 		for _, idx := range left {
 			w.committed(ring, idx, w.Readers[ring].Slot(idx))
+		}
+	}
+}
+
+// adopt gives Server the large messages that a former process left, and frees
+// what is of no use to it.
+func (p *Peer) adopt() {
+	if p.world.Transfers == nil {
+		return
+	}
+	for t := range p.world.Transfers.Recover() {
+		if t.Session != p.Server.ID() || !p.Server.Adopt(t) {
+			p.world.Transfers.Free(t.Handle)
 		}
 	}
 }
