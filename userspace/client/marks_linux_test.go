@@ -68,3 +68,80 @@ func TestMarks(t *testing.T) {
 		})
 	}
 }
+
+// What a client receives with Congestion Experienced makes the server give way.
+func TestMarksReachTheServer(t *testing.T) {
+	for _, class := range []int{ecnECT0, ecnCE} {
+		server := newServer(t, "")
+		raw, err := server.socket.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = raw.Control(func(fd uintptr) {
+			if err := syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, syscall.IP_TOS, class); err != nil {
+				t.Error(err)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := dial(t, server.address(), Options{})
+		marks := func() (n uint64) {
+			server.do(func(uint64) {
+				for _, p := range server.peers {
+					n = p.Stats().Marks
+				}
+			})
+			return n
+		}
+		exchange := func() {
+			if err := c.Send(ReliableOrdered, 1, 1, []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Receive(withPatience(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 5 {
+			exchange()
+		}
+		if class == ecnCE {
+			eventually(t, "the server hears of marks", func() bool {
+				exchange()
+				return marks() > 0
+			})
+		} else if got := marks(); got != 0 {
+			t.Errorf("the server heard of %d marks, and there were none", got)
+		}
+	}
+}
+
+func TestReadMarkedDoesNotAllocate(t *testing.T) {
+	peer, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	socket, err := net.Dial("udp4", peer.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	prepare(socket)
+	from := socket.LocalAddr().(*net.UDPAddr).AddrPort()
+	payload, buf, control := make([]byte, 100), make([]byte, maxPacket), make([]byte, controlSize)
+	if err := socket.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	allocs := testing.AllocsPerRun(100, func() {
+		if _, err := peer.WriteToUDPAddrPort(payload, from); err != nil {
+			t.Fatal(err)
+		}
+		if n, _, err := readMarked(socket, buf, control); n != len(payload) || err != nil {
+			t.Fatal(n, err)
+		}
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations for each packet", allocs)
+	}
+}
