@@ -20,6 +20,9 @@ type crash struct {
 // verdict sums up a record that was found right.
 type verdict struct {
 	messages, acked  int
+	large            int // acknowledged messages larger than a packet
+	largeSaved       int // such, handed over by the next process
+	largeRepeats     int // such, handed over again
 	sessions         int
 	repeats, packets int // messages handed over again, and packets they were in
 	whole            int // of these packets, handed over completely before
@@ -57,8 +60,10 @@ func checkRecord(t *testing.T, path string, players []*player, crashes []crash, 
 		}
 	}
 	v.messages, v.sessions, v.repeats, v.packets = len(entries), len(c.owners), c.repeats, len(c.again)
+	v.largeSaved, v.largeRepeats = c.largeSaved, c.largeRepeats
 	for _, p := range players {
 		v.acked += p.acked
+		v.large += p.largeAcked
 		for i, m := range p.messages {
 			_, there := c.seen[message{p.id, uint32(i)}]
 			switch {
@@ -115,6 +120,8 @@ type checker struct {
 	again   map[repeat]bool
 	earlier map[message]uint32 // first epoch
 	repeats int
+
+	largeSaved, largeRepeats int
 }
 
 // entry checks one entry against those before it.
@@ -136,8 +143,14 @@ func (c *checker) entry(e *entry) {
 	c.owners[e.session] = of
 	before, repeated := c.seen[message{e.client, e.index}]
 	c.seen[message{e.client, e.index}] = *e
-	if repeated {
+	switch large := m.flying != nil; {
+	case repeated:
 		c.repeated(e, &before)
+		if large {
+			c.largeRepeats++
+		}
+	case large && e.recovered:
+		c.largeSaved++
 	}
 	if l.mode == session.ReliableOrdered {
 		c.order(e, spot{e.session, l}, repeated)

@@ -40,7 +40,8 @@ type status struct {
 }
 
 // serve is the life of a child: it answers each line with its status. A line
-// "stall <duration>" makes a handler sleep, the end of input is the end.
+// "stall <duration>" makes a handler sleep, "stall-large <duration>" one that got
+// a message larger than a packet; the end of input is the end.
 func serve(text string, in io.Reader, out io.Writer) error {
 	var cfg setup
 	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
@@ -63,11 +64,12 @@ func serve(text string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	for lines := bufio.NewScanner(in); lines.Scan(); {
-		if d, ok := strings.CutPrefix(lines.Text(), "stall "); ok {
+		if what, d, ok := strings.Cut(lines.Text(), " "); ok {
 			length, err := time.ParseDuration(d)
 			if err != nil {
 				return err
 			}
+			s.log.large.Store(what == "stall-large")
 			s.log.stall.Store(int64(length))
 		}
 		if err := answer(); err != nil {
@@ -149,11 +151,16 @@ func (c *child) ask(format string, args ...any) status {
 	return c.read()
 }
 
-// stall makes the handler of the next message sleep, and returns when it does.
-func (c *child) stall(length time.Duration) {
+// stall makes the handler of the next message sleep, of those larger than a
+// packet with large, and returns when it does.
+func (c *child) stall(length time.Duration, large bool) {
 	c.t.Helper()
 	before := c.ask("status").Stalled
-	c.ask("stall %v", length)
+	command := "stall"
+	if large {
+		command = "stall-large"
+	}
+	c.ask("%s %v", command, length)
 	eventually(c.t, "a stalled handler", func() bool { return c.ask("status").Stalled > before })
 }
 

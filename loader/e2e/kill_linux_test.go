@@ -15,6 +15,8 @@ import (
 // TestKill kills the server under load, again and again. Whatever the clients
 // saw acknowledged has to reach a handler, and nothing twice but what was in
 // flight. Over XDP packets go on being acknowledged while there is no server.
+// A message larger than a packet counts as acknowledged when all of its packets
+// are.
 func TestKill(t *testing.T) {
 	tests := []struct {
 		name, mode string
@@ -37,10 +39,12 @@ func TestKill(t *testing.T) {
 				if tt.mode != modeUDP {
 					p.pause = 5 * time.Millisecond
 				}
+				p.large = 50
 				p.play(w.dice.Uint64(), kindPlain, 0)
 			}
-			rounds := 4
-			if testing.Short() {
+			// The last one in the midst of a large message.
+			rounds, short := 6, testing.Short()
+			if short {
 				rounds = 2
 			}
 			var away uint64
@@ -48,7 +52,7 @@ func TestKill(t *testing.T) {
 			for round := range rounds {
 				var acks uint64
 				var s int
-				if server, acks, s = w.crash(server, round%2 == 1); t.Failed() {
+				if server, acks, s = w.crash(server, busyIn(round)); t.Failed() {
 					t.FailNow()
 				}
 				away += acks
@@ -63,6 +67,10 @@ func TestKill(t *testing.T) {
 				t.Errorf("%d packets acknowledged without a server, %d messages saved", away, saved)
 			}
 			v := w.check(false)
+			if v.large == 0 || tt.mode != modeUDP && v.largeSaved == 0 || !short && v.largeRepeats == 0 {
+				t.Errorf("%d large messages acknowledged, %d of them handed over by the next server, %d again",
+					v.large, v.largeSaved, v.largeRepeats)
+			}
 			t.Logf("%d kills, %d packets acknowledged without a server, %d acknowledged messages handed over by the next one: %+v",
 				rounds, away, saved, v)
 			if v.repeats == 0 {
@@ -75,12 +83,30 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// crash kills the server while every player sends, with busy while its handlers
-// have written a message down and not returned. It starts another one after a
+// busy says what the handlers are doing when the server is killed.
+type busy uint8
+
+const (
+	anything  busy = iota
+	inMessage      // one has a message, and does not return
+	inLarge        // one larger than a packet
+)
+
+func busyIn(round int) busy {
+	switch {
+	case round == 5:
+		return inLarge
+	case round%2 == 1:
+		return inMessage
+	}
+	return anything
+}
+
+// crash kills the server while every player sends. It starts another one after a
 // while, and waits until every player has a session with it. It returns how
 // many packets the gate acknowledged meanwhile, and how many messages that were
 // acknowledged when the next server began had not been handed over.
-func (w *world) crash(server *child, busy bool) (next *child, acks uint64, saved int) {
+func (w *world) crash(server *child, busy busy) (next *child, acks uint64, saved int) {
 	t := w.t
 	t.Helper()
 	told := make([]int, len(w.players))
@@ -89,8 +115,8 @@ func (w *world) crash(server *child, busy bool) (next *child, acks uint64, saved
 		told[i] = p.count(func() int { return len(p.events) })
 	}
 	time.Sleep(time.Duration(w.dice.IntN(150)) * time.Millisecond)
-	if busy {
-		server.stall(time.Minute)
+	if busy != anything {
+		server.stall(time.Minute, busy == inLarge)
 		time.Sleep(20 * time.Millisecond)
 	}
 	server.kill()

@@ -26,10 +26,32 @@ const (
 // labelSize is how many bytes of a payload say which message it is.
 const labelSize = 12
 
+// putLabel labels a payload, and fills up one that needs several packets so that
+// isWhole holds.
 func putLabel(b []byte, client, index, ordinal uint32) {
 	binary.NativeEndian.PutUint32(b, client)
 	binary.NativeEndian.PutUint32(b[4:], index)
 	binary.NativeEndian.PutUint32(b[8:], ordinal)
+	if len(b) <= wire.MaxDatagram {
+		return
+	}
+	for at := labelSize; at+4 <= len(b); at += 4 {
+		binary.NativeEndian.PutUint32(b[at:], index+uint32(at))
+	}
+}
+
+// isWhole reports whether a payload is as putLabel left it.
+func isWhole(b []byte) bool {
+	if len(b) <= wire.MaxDatagram {
+		return true
+	}
+	_, index, _ := parseLabel(b)
+	for at := labelSize; at+4 <= len(b); at += 4 {
+		if binary.NativeEndian.Uint32(b[at:]) != index+uint32(at) {
+			return false
+		}
+	}
+	return true
 }
 
 func parseLabel(b []byte) (client, index, ordinal uint32) {
@@ -51,9 +73,14 @@ var lanes = []lane{
 type sent struct {
 	lane    lane
 	ordinal uint32
-	session int // the player's, from 1 on; 0 while it waits to be sent
-	seq     uint32
-	acked   bool // the server said on the wire that it has it
+	session int    // the player's, from 1 on; 0 while it waits to be sent
+	seq     uint32 // of the last packet with a part of it
+	acked   bool   // the server said on the wire that it has it
+
+	// Of a message in several packets: those still to be sent, and those that
+	// are on their way.
+	unsent int
+	flying map[uint32]bool
 }
 
 // packet names a reliable packet of a player.
@@ -65,6 +92,7 @@ type packet struct {
 // player is a client that keeps books.
 type player struct {
 	pause  time.Duration // after every 32 messages
+	large  int           // one message in so many is larger than a packet; 0: none
 	t      *testing.T
 	id     uint32
 	conn   *client.Conn
@@ -78,11 +106,16 @@ type player struct {
 	packets  map[packet][]uint32 // indices of messages
 	acked    int                 // messages
 	fresh    int                 // of these, in the present session
-	window   int                 // smallest one advertised since it was set
-	last     []byte              // newest reliable packet with messages
-	loose    []byte              // newest unreliable one
-	events   []client.Event
-	echoed   map[lane][]uint32 // ordinals that came back
+
+	largeAcked int // messages larger than a packet
+
+	window int    // smallest one advertised since it was set
+	last   []byte // newest reliable packet with messages
+	loose  []byte // newest unreliable one
+	events []client.Event
+	echoed map[lane][]uint32 // ordinals that came back
+	gaveUp map[lane][]uint16 // numbers of messages that the server does without
+	open   int               // messages larger than a packet that wait or are not acknowledged
 }
 
 // join connects a player, from the namespace unless that is nil.
@@ -91,11 +124,13 @@ func join(t *testing.T, ns *lab.Namespace, id uint32, server netip.AddrPort) *pl
 	p := &player{
 		t: t, id: id, stop: make(chan struct{}),
 		packets: make(map[packet][]uint32), echoed: make(map[lane][]uint32), window: wire.ReceiveWindow,
+		gaveUp: make(map[lane][]uint16),
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	conn, err := client.Dial(ctx, server.String(), client.Options{
 		Handler:      p.arrived,
+		Abandoned:    p.abandoned,
 		Reconnect:    true,
 		ReconnectMin: 20 * time.Millisecond, ReconnectMax: 200 * time.Millisecond,
 		CloseTimeout: 5 * time.Second,
@@ -117,8 +152,8 @@ func join(t *testing.T, ns *lab.Namespace, id uint32, server netip.AddrPort) *pl
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.sessions++
-			p.fresh = 0
-			return &tap{Conn: conn, player: p, session: p.sessions}, nil
+			p.fresh, p.open = 0, 0
+			return &tap{Conn: conn, player: p, session: p.sessions, begun: make(map[uint32]uint32)}, nil
 		},
 	})
 	if err != nil {
@@ -165,7 +200,8 @@ func (p *player) play(seed uint64, kind uint8, n int) {
 	p.sender.Go(func() {
 		dice := rand.New(rand.NewPCG(seed, uint64(p.id)))
 		next := make(map[lane]uint32)
-		var b [400]byte
+		var small [400]byte
+		big := make([]byte, 48<<10)
 		for count := 0; n == 0 || count < n; count++ {
 			if p.pause > 0 && count%32 == 31 {
 				select {
@@ -175,26 +211,41 @@ func (p *player) play(seed uint64, kind uint8, n int) {
 				}
 			}
 			l := lanes[dice.IntN(len(lanes))]
-			p.mu.Lock()
-			index := uint32(len(p.messages))
-			p.messages = append(p.messages, sent{lane: l, ordinal: next[l]})
-			p.mu.Unlock()
-			putLabel(b[:], p.id, index, next[l])
-			next[l]++
-			if !p.send(l, kind, b[:labelSize+dice.IntN(len(b)-labelSize)]) {
-				p.mu.Lock()
-				p.messages = p.messages[:index] // not taken
-				p.mu.Unlock()
+			b := small[:labelSize+dice.IntN(len(small)-labelSize)]
+			if p.large > 0 && dice.IntN(p.large) == 0 && p.count(func() int { return p.open }) < 4 {
+				b = big[:2000+dice.IntN(len(big)-2000)]
+			}
+			if !p.say(client.Outgoing{Mode: l.mode, Channel: l.channel, Type: kind, Priority: client.High, Payload: b}, next[l]) {
 				return
 			}
+			next[l]++
 		}
 	})
 }
 
-// send sends one message as soon as there is room, and reports whether it did.
-func (p *player) send(l lane, kind uint8, payload []byte) bool {
+// say labels and sends one message as soon as there is room, with the ordinal of
+// its lane, and reports whether it did.
+func (p *player) say(o client.Outgoing, ordinal uint32) bool {
+	p.mu.Lock()
+	index := uint32(len(p.messages))
+	p.messages = append(p.messages, sent{lane: lane{o.Mode, o.Channel}, ordinal: ordinal})
+	if len(o.Payload) > wire.MaxDatagram {
+		p.open++
+	}
+	p.mu.Unlock()
+	putLabel(o.Payload, p.id, index, ordinal)
+	if p.send(o) {
+		return true
+	}
+	p.mu.Lock()
+	p.messages = p.messages[:index] // not taken
+	p.mu.Unlock()
+	return false
+}
+
+func (p *player) send(o client.Outgoing) bool {
 	for {
-		err := p.conn.Send(l.mode, l.channel, kind, payload)
+		err := p.conn.SendMessage(o)
 		switch {
 		case err == nil:
 			return true
@@ -217,11 +268,22 @@ func (p *player) arrived(_ *client.Conn, m client.Message) {
 		p.t.Errorf("player %d: payload of %d bytes", p.id, len(m.Payload))
 		return
 	}
-	_, _, ordinal := parseLabel(m.Payload)
+	_, index, ordinal := parseLabel(m.Payload)
+	if !isWhole(m.Payload) {
+		p.t.Errorf("player %d: message %d is damaged", p.id, index)
+	}
 	l := lane{m.Mode, m.Channel}
 	p.mu.Lock()
 	p.echoed[l] = append(p.echoed[l], ordinal)
 	p.mu.Unlock()
+}
+
+// abandoned is the client's callback.
+func (p *player) abandoned(_ *client.Conn, mode client.Mode, channel uint8, id uint16) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := lane{mode, channel}
+	p.gaveUp[l] = append(p.gaveUp[l], id)
 }
 
 // count calls f with the books held still.
@@ -239,6 +301,7 @@ type tap struct {
 	session int
 	una     uint32 // everything before was acknowledged
 	next    uint32
+	begun   map[uint32]uint32 // index of the message of each transfer
 }
 
 func (c *tap) Write(b []byte) (int, error) {
@@ -282,14 +345,38 @@ func (c *tap) wrote(b []byte) {
 			return
 		}
 		body = rest
-		if len(m.Payload) < labelSize {
-			continue
+		switch {
+		case m.Type == wire.TypeFragment:
+			c.wroteChunk(at, m.Payload)
+		case m.Type < wire.TypeControl && len(m.Payload) >= labelSize:
+			_, index, _ := parseLabel(m.Payload)
+			c.wroteMessage(at, index)
 		}
-		_, index, _ := parseLabel(m.Payload)
-		c.player.packets[at] = append(c.player.packets[at], index)
-		s := &c.player.messages[index]
-		s.session, s.seq = c.session, h.Sequence
 	}
+}
+
+func (c *tap) wroteMessage(at packet, index uint32) *sent {
+	c.player.packets[at] = append(c.player.packets[at], index)
+	s := &c.player.messages[index]
+	s.session, s.seq = at.session, at.seq
+	return s
+}
+
+func (c *tap) wroteChunk(at packet, payload []byte) {
+	f, err := wire.ParseFragment(payload)
+	if err != nil {
+		c.player.t.Errorf("player %d: sends %v", c.player.id, err)
+		return
+	}
+	if f.Index == 0 {
+		_, c.begun[f.Transfer], _ = parseLabel(f.Data)
+	}
+	s := c.wroteMessage(at, c.begun[f.Transfer])
+	if f.Index == 0 {
+		s.unsent, s.flying = int(f.Total), make(map[uint32]bool)
+	}
+	s.unsent--
+	s.flying[at.seq] = true
 }
 
 func (c *tap) Read(b []byte) (int, error) {
@@ -333,10 +420,17 @@ func (c *tap) read(b []byte) {
 
 func (p *player) acknowledged(at packet) {
 	for _, index := range p.packets[at] {
-		if s := &p.messages[index]; !s.acked {
-			s.acked = true
-			p.acked++
-			p.fresh++
+		s := &p.messages[index]
+		delete(s.flying, at.seq)
+		if s.acked || s.unsent+len(s.flying) > 0 {
+			continue
+		}
+		s.acked = true
+		p.acked++
+		p.fresh++
+		if s.flying != nil {
+			p.open = max(0, p.open-1)
+			p.largeAcked++
 		}
 	}
 }

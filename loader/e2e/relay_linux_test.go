@@ -113,6 +113,7 @@ func TestBadPath(t *testing.T) {
 				w.join(1, r.address())
 			}
 			for _, p := range w.players {
+				p.large = 100
 				p.play(w.dice.Uint64(), kindEcho, messages)
 			}
 			for _, p := range w.players {

@@ -35,7 +35,7 @@ func TestTinyRing(t *testing.T) {
 					p.window = wire.ReceiveWindow
 					p.mu.Unlock()
 				}
-				server.stall(300 * time.Millisecond)
+				server.stall(300*time.Millisecond, false)
 				for _, p := range w.players {
 					from := p.count(func() int { return p.acked })
 					eventually(t, "progress", func() bool { return p.count(func() int { return p.acked }) > from+100 })

@@ -88,6 +88,7 @@ func (s *server) openXDP(cfg setup) ([]worker.Options, error) {
 		Interface: cfg.Interface, Instance: instance, PinRoot: cfg.PinRoot,
 		Mode: loader.Mode(cfg.Mode), Require: true,
 		Geometry: cfg.Geometry, Ports: []uint16{cfg.Address.Port()},
+		ControlBytes: worker.Reassembly(cfg.Geometry),
 	})
 	if err != nil {
 		return nil, err
@@ -140,7 +141,7 @@ func (s *server) openUDP(cfg setup) ([]worker.Options, error) {
 	var options []worker.Options
 	for _, socket := range sockets {
 		s.batches = append(s.batches, socket)
-		own, err := gate.New(gate.Config{Features: gate.FeatureSACK}, regions, keys)
+		own, err := gate.New(gate.Config{Features: gate.FeatureSACK, ControlBytes: worker.Reassembly(cfg.Geometry)}, regions, keys)
 		if err != nil {
 			return nil, err
 		}
@@ -228,6 +229,7 @@ type recorder struct {
 	fd      int
 	epoch   uint32
 	stall   atomic.Int64  // how long the handler of the next message sleeps, ns
+	large   atomic.Bool   // of the next one that is larger than a packet
 	stalled atomic.Uint64 // how often one did
 }
 
@@ -239,7 +241,10 @@ func openRecorder(path string, epoch uint32) (*recorder, error) {
 	return &recorder{fd: fd, epoch: epoch}, nil
 }
 
-func (r *recorder) pause() {
+func (r *recorder) pause(size int) {
+	if r.large.Load() && size <= wire.MaxDatagram {
+		return
+	}
 	if length := r.stall.Swap(0); length != 0 {
 		r.stalled.Add(1)
 		time.Sleep(time.Duration(length))
@@ -287,6 +292,9 @@ func (h *handler) Message(s *worker.Session, m session.Message) {
 		panic(fmt.Sprintf("payload of %d bytes", len(m.Payload)))
 	}
 	client, index, ordinal := parseLabel(m.Payload)
+	if !isWhole(m.Payload) {
+		panic(fmt.Sprintf("message %d of client %d is damaged", index, client))
+	}
 	e := entry{
 		session: s.ID(), seq: m.Sequence, epoch: h.log.epoch, recovered: s.Recovered(),
 		client: client, index: index, ordinal: ordinal,
@@ -298,13 +306,13 @@ func (h *handler) Message(s *worker.Session, m session.Message) {
 	// stalled after it the message comes again.
 	early := h.log.epoch/2%2 == 1
 	if early {
-		h.log.pause()
+		h.log.pause(len(m.Payload))
 	}
 	if n, err := unix.Write(h.log.fd, b[:]); n != len(b) {
 		panic(fmt.Sprintf("write record: %d bytes: %v", n, err))
 	}
 	if !early {
-		h.log.pause()
+		h.log.pause(len(m.Payload))
 	}
 	if m.Type == kindEcho && !s.Recovered() {
 		waiting := h.open[s]

@@ -45,6 +45,9 @@ func newWorld(t *testing.T, mode string, g commit.Geometry) *world {
 		}
 	}
 	t.Logf("seed %#x", seed)
+	if g.TransferBytes == 0 {
+		g.TransferBytes = 4 << 20
+	}
 	dir := t.TempDir()
 	w := &world{t: t, dice: rand.New(rand.NewPCG(seed, 0)), setup: setup{
 		Mode: mode, Geometry: g, TickRate: 60,
@@ -147,7 +150,8 @@ func (w *world) recorded() int {
 	return int(info.Size() / entrySize)
 }
 
-// kept lists what is in the memory of a dead server, in a copy of it.
+// kept lists what is in the memory of a dead server, in a copy of it: packets,
+// and by the last of theirs large messages that are complete.
 func (w *world) kept() map[committed]bool {
 	w.t.Helper()
 	var r *commit.Regions
@@ -173,6 +177,13 @@ func (w *world) kept() map[committed]bool {
 				break
 			}
 			kept[committed{s.SessionID, s.Sequence}] = true
+		}
+	}
+	for n := range w.setup.Geometry.Workers {
+		for m := range r.Transfers(n).Recover() {
+			if m.Reliable && m.Received == int(m.First.Total) {
+				kept[committed{m.Session, m.Sequence}] = true
+			}
 		}
 	}
 	return kept
@@ -209,6 +220,9 @@ func (w *world) copyMaps() *commit.Regions {
 		Flows:   aligned(sizes.Flows),
 		Dirty:   aligned(sizes.Dirty),
 		Workers: aligned(sizes.Workers),
+
+		Transfers:     w.copyMap("transfers", sizes.Transfers),
+		TransferPages: w.copyMap("transfer_pages", sizes.TransferPages),
 	}
 	r, err := commit.NewRegions(w.setup.Geometry, m)
 	if err != nil {
