@@ -39,7 +39,7 @@ func TestKill(t *testing.T) {
 				if tt.mode != modeUDP {
 					p.pause = 5 * time.Millisecond
 				}
-				p.large = 50
+				p.large = 100
 				p.play(w.dice.Uint64(), kindPlain, 0)
 			}
 			// The last one in the midst of a large message.

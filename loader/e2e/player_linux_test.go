@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xrudp/xrudp/loader/lab"
 	"github.com/xrudp/xrudp/userspace/client"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/wire"
@@ -118,8 +117,9 @@ type player struct {
 	open   int               // messages larger than a packet that wait or are not acknowledged
 }
 
-// join connects a player, from the namespace unless that is nil.
-func join(t *testing.T, ns *lab.Namespace, id uint32, server netip.AddrPort) *player {
+// newPlayer connects a player, from the clients' namespace where there is one.
+func (w *world) newPlayer(id uint32, server netip.AddrPort) *player {
+	t, ns := w.t, w.clientSide()
 	t.Helper()
 	p := &player{
 		t: t, id: id, stop: make(chan struct{}),
@@ -128,7 +128,7 @@ func join(t *testing.T, ns *lab.Namespace, id uint32, server netip.AddrPort) *pl
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	conn, err := client.Dial(ctx, server.String(), client.Options{
+	opts := client.Options{
 		Handler:      p.arrived,
 		Abandoned:    p.abandoned,
 		Reconnect:    true,
@@ -155,7 +155,11 @@ func join(t *testing.T, ns *lab.Namespace, id uint32, server netip.AddrPort) *pl
 			p.fresh, p.open = 0, 0
 			return &tap{Conn: conn, player: p, session: p.sessions, begun: make(map[uint32]uint32)}, nil
 		},
-	})
+	}
+	if w.tune != nil {
+		w.tune(&opts)
+	}
+	conn, err := client.Dial(ctx, server.String(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +205,7 @@ func (p *player) play(seed uint64, kind uint8, n int) {
 		dice := rand.New(rand.NewPCG(seed, uint64(p.id)))
 		next := make(map[lane]uint32)
 		var small [400]byte
-		big := make([]byte, 48<<10)
+		big := make([]byte, 200<<10)
 		for count := 0; n == 0 || count < n; count++ {
 			if p.pause > 0 && count%32 == 31 {
 				select {

@@ -18,6 +18,7 @@ import (
 	"github.com/xrudp/xrudp/loader"
 	"github.com/xrudp/xrudp/loader/lab"
 	"github.com/xrudp/xrudp/loader/lab/labtest"
+	"github.com/xrudp/xrudp/userspace/client"
 	"github.com/xrudp/xrudp/userspace/commit"
 	"github.com/xrudp/xrudp/userspace/gate"
 )
@@ -30,6 +31,7 @@ type world struct {
 	dice    *rand.Rand
 	players []*player
 	crashes []crash
+	tune    func(*client.Options) // of players; may be nil
 }
 
 const port = 7777
@@ -117,7 +119,7 @@ func (w *world) join(n int, address netip.AddrPort) {
 		address = w.setup.Address
 	}
 	for range n {
-		w.players = append(w.players, join(w.t, w.clientSide(), uint32(len(w.players)), address))
+		w.players = append(w.players, w.newPlayer(uint32(len(w.players)), address))
 	}
 	w.t.Cleanup(w.leave)
 }
