@@ -66,6 +66,10 @@ func (p *Packet) Room() []byte { return p.body[p.length:p.length:BodySize] }
 // Extend takes n bytes that were appended to Room into the body.
 func (p *Packet) Extend(n int) { p.length += n }
 
+// Early reports whether the packet is sent again before anything speaks for its
+// loss.
+func (p *Packet) Early() bool { return p.why == whyEarly }
+
 // Len returns the number of bytes in use.
 func (p *Packet) Len() int { return p.length }
 

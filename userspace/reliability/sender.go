@@ -17,6 +17,10 @@ const (
 	lossyShare = 0.004
 	lossMemory = 256
 
+	// unknownPath is how many packets it takes for a path to be known. Until
+	// then it counts as one that loses.
+	unknownPath = 32
+
 	// earlySize is the largest body that is sent twice, in bytes, and earlySlots
 	// how many packets can wait for that.
 	earlySize  = 256
@@ -47,7 +51,7 @@ const Never = uint64(math.MaxUint64)
 // event by itself; if the probes are not answered either, everything in flight
 // is lost, and the timeout doubles (RFC 6298).
 //
-// Where the path loses and little is in flight, nothing that is sent later would
+// Where the path loses, or is not known yet, and little is in flight, nothing that is sent later would
 // show a loss in time. There small packets are sent a second time before it is
 // known whether the first came; urgent ones always.
 //
@@ -81,7 +85,8 @@ type Sender struct {
 
 	reordering reordering
 	episode    episode
-	lossShare  float64 // of packets sent for the first time
+	lossShare  float64 // of packets, how many had to be sent again
+	judged     float64 // packets that it is of, up to lossMemory
 
 	early      [earlySlots]earlyPacket // that are to be sent twice, a ring
 	earlyNext  uint32                  // the oldest of them
@@ -424,7 +429,8 @@ func (s *Sender) take(t *taking, seq uint32) {
 			t.provenSeq = seq
 		}
 	}
-	s.lossShare += (lost - s.lossShare) / lossMemory
+	s.judged = min(s.judged+1, lossMemory)
+	s.lossShare += (lost - s.lossShare) / s.judged
 	if newest && p.order > s.acked {
 		s.acked = p.order
 		s.ackRTT = t.at - min(t.at, p.sent)
@@ -623,11 +629,12 @@ func (s *Sender) answerBy(p *Packet) uint64 {
 	return sent + s.RTT.RTO()
 }
 
-// planEarly has p sent twice where that makes sense: the path loses, p is small,
-// and it is urgent or there is too little in flight to show its loss, with no
+// planEarly has p sent twice where that makes sense: the path loses as far as is
+// known, p is small, and it is urgent or there is too little in flight to show its loss, with no
 // queue that a second copy would make longer.
 func (s *Sender) planEarly(p *Packet) {
-	if s.lossShare < lossyShare || p.length > earlySize || s.earlyCount == earlySlots {
+	lossy := s.lossShare >= lossyShare || s.judged < unknownPath
+	if !lossy || p.length > earlySize || s.earlyCount == earlySlots {
 		return
 	}
 	queue := s.RTT.Smoothed > 2*s.RTT.Min+earlyMost

@@ -43,6 +43,7 @@ func newFlight(t *testing.T, first uint32) *flight {
 	f.s.RTT.Init(30*ms, 2000*ms)
 	f.cc.window = congestion.InitialWindow
 	f.s.Init(first, &f.cc, &f.pool)
+	f.s.judged = lossMemory // a path that is known not to lose
 	return f
 }
 
@@ -738,6 +739,7 @@ func TestSenderSendsSmallPacketsTwice(t *testing.T) {
 		}, []uint32{50}},
 		{"long_queue", func(f *flight) { f.s.RTT.Smoothed = 101 * ms; f.send(1) }, nil},
 		{"too_soon", func(f *flight) { f.send(1); f.now -= 8 * ms }, nil},
+		{"unknown_path", func(f *flight) { f.s.lossShare, f.s.judged = 0, unknownPath-1; f.send(1) }, []uint32{0}},
 		{"large", func(f *flight) {
 			p := f.pool.Get()
 			p.Extend(earlySize + 1)

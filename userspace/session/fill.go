@@ -55,7 +55,9 @@ func (s *Session) planReset() {
 func (s *Session) fillOpen(b []byte) int {
 	s.snd.Resume()
 	if p := s.snd.Retransmit(s.peerWindow, s.now); p != nil {
-		s.stats.Retransmitted++
+		if !p.Early() {
+			s.stats.Retransmitted++
+		}
 		s.abandon(p, true)
 		return s.fillReliable(b, p, 0)
 	}

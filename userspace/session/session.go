@@ -297,7 +297,7 @@ type Stats struct {
 	Retransmitted        uint64 // packets sent again
 	Lost                 uint64 // packets taken for lost
 	Spurious             uint64 // of these, known to have arrived
-	Early                uint64 // small packets sent twice because the path loses
+	Early                uint64 // small packets sent twice because the path loses; not in Retransmitted
 	Probes               uint64 // packets sent again for want of an answer
 	Timeouts             uint64 // probes left unanswered
 	Marks                uint64 // acknowledgements of packets that came marked Congestion Experienced

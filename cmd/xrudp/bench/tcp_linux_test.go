@@ -13,7 +13,7 @@ import (
 func TestTCP(t *testing.T) {
 	labtest.Root(t)
 	r, err := TCP(context.Background(), TCPOptions{
-		Rounds: 1, Duration: 500 * time.Millisecond, WarmUp: 500 * time.Millisecond,
+		Rounds: 3, Duration: 1500 * time.Millisecond, WarmUp: 500 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
