@@ -18,6 +18,8 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
 #define RTT_MAX_US 60000000ULL
 
 /* What the gate knows of one packet while it decides. */
@@ -176,7 +178,7 @@ read_header(struct xdp_md *ctx, const struct config *cfg, struct packet *p)
 		return OUTCOME_drop_truncated;
 	if (len > cfg->max_datagram || len > MAX_DATAGRAM)
 		return OUTCOME_drop_oversize;
-	if (p->compact)
+	if (unlikely(p->compact))
 		return read_compact_header(ctx, p);
 	h = frame_bytes(ctx, p->frame.payload, HDR_LEN);
 	if (!h)
@@ -251,7 +253,7 @@ static __always_inline enum gate_outcome answer_syn(struct xdp_md *ctx,
 
 	cookie_input_of(&in, p, p->seq);
 	cookie = cookie_for(&in, cfg->cookie_current, p->compact);
-	if (p->compact) {
+	if (unlikely(p->compact)) {
 		reply_compact(r, cookie_server_isn(cookie, true), p->seq + 1,
 			      COMPACT_FLAG_SYN | COMPACT_FLAG_ACK, RCV_WINDOW,
 			      p->now);
@@ -300,7 +302,7 @@ static __always_inline bool is_hello(struct xdp_md *ctx, struct packet *p)
 	b = frame_bytes(ctx, p->body, 1);
 	if (!b || b[0] != MSG_TYPE_HELLO)
 		return false;
-	if (p->compact) {
+	if (unlikely(p->compact)) {
 		/* One more than the short number before: up to 0x10000. */
 		p->seq = ((p->seq - 1) & 0xffff) + 1;
 		p->ack = ((p->ack - 1) & 0xffff) + 1;
@@ -385,7 +387,7 @@ static __always_inline bool read_ack_block(struct xdp_md *ctx,
 	if (words > ACKB_WORDS_MAX + 1 || !(s->features & FEATURE_SACK) ||
 	    p->body_len < fixed + 8 * (words - 1))
 		return false;
-	if (p->compact) {
+	if (unlikely(p->compact)) {
 		b = frame_bytes(ctx, p->body, COMPACT_ECHO_LEN);
 		if (!b)
 			return false;
@@ -456,15 +458,13 @@ static __always_inline bool accept(struct session *s, struct flow *f,
 	bool changed = false;
 	__u64 news = 0;
 
-	if (p->compact)
+	if (unlikely(p->compact))
 		rtt = (__u32)rtt;
 	s->packets++;
 	s->bytes += p->frame.payload_len;
 	/* A packet may end one episode of congestion and begin the next. */
-	if (p->flags & FLAG_CWR)
-		s->marked = 0;
-	if (p->frame.ce)
-		s->marked = 1;
+	if (unlikely(p->frame.ce || (p->flags & FLAG_CWR)))
+		s->marked = p->frame.ce;
 
 	flow_begin(f);
 	f->last_seen = p->now;
@@ -581,15 +581,16 @@ static __always_inline __u32 advertise(const struct config *cfg, struct flow *f,
 	return window;
 }
 
-static __always_inline void
-build_compact_ack(const struct session *s, const struct flow *f,
-		  const struct packet *p, __u32 window,
-		  const struct window_view *v, struct reply *r)
+static __noinline void build_compact_ack(const struct session *s,
+					 const struct flow *f,
+					 const struct packet *p,
+					 const struct window_view *v,
+					 struct reply *r)
 {
 	reply_compact(r, READ_ONCE(f->snd_nxt), v->rcv_nxt,
 		      v->marked ? COMPACT_FLAG_ACK | COMPACT_FLAG_ECE
 				: COMPACT_FLAG_ACK,
-		      window, p->now);
+		      v->window, p->now);
 	if (!(s->features & FEATURE_SACK))
 		return;
 	/* The echo is bytes 13 to 16, and there is no delay. */
@@ -608,14 +609,14 @@ build_compact_ack(const struct session *s, const struct flow *f,
 
 static __always_inline void
 build_ack(const struct session *s, const struct flow *f, const struct packet *p,
-	  __u32 window, const struct window_view *v, struct reply *r)
+	  const struct window_view *v, struct reply *r)
 {
-	if (p->compact) {
-		build_compact_ack(s, f, p, window, v, r);
+	if (unlikely(p->compact)) {
+		build_compact_ack(s, f, p, v, r);
 		return;
 	}
 	reply_header(r, READ_ONCE(f->snd_nxt), v->rcv_nxt,
-		     v->marked ? FLAG_ACK | FLAG_ECE : FLAG_ACK, window,
+		     v->marked ? FLAG_ACK | FLAG_ECE : FLAG_ACK, v->window,
 		     p->now);
 	if (!(s->features & FEATURE_SACK))
 		return;
@@ -641,7 +642,6 @@ reacknowledge(const struct config *cfg, struct session *s, struct flow *f,
 	      bool duplicate, struct reply *r)
 {
 	struct window_view view;
-	__u32 window;
 	bool changed;
 
 	bpf_spin_lock(&s->lock);
@@ -652,8 +652,8 @@ reacknowledge(const struct config *cfg, struct session *s, struct flow *f,
 	bpf_spin_unlock(&s->lock);
 	if (changed)
 		mark_dirty(s);
-	window = advertise(cfg, f, ring->free, view.committed);
-	build_ack(s, f, p, window, &view, r);
+	view.window = advertise(cfg, f, ring->free, view.committed);
+	build_ack(s, f, p, &view, r);
 }
 
 /* Rings if the worker said that it sleeps; only the first to see it does. */
@@ -714,7 +714,7 @@ commit(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 	__u32 mask = cfg->commit_slots - 1;
 	struct window_view view;
 	struct commit_slot *slot;
-	__u32 at, number, len, window;
+	__u32 at, number, len;
 	__u64 *fill, *ready;
 	enum place place;
 	bool changed;
@@ -772,7 +772,7 @@ commit(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 	if (place == PLACE_FRESH)
 		ring->free--;
 	/* Before the worker can give this packet back: it looks then. */
-	window = advertise(cfg, f, ring->free, view.committed);
+	view.window = advertise(cfg, f, ring->free, view.committed);
 	if (place == PLACE_FRESH) {
 		WRITE_ONCE(slot->state, SLOT_COMMITTED);
 		*ready = number;
@@ -786,7 +786,7 @@ commit(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 		touch_next(cfg, ring);
 		ring_doorbell(s->worker);
 	}
-	build_ack(s, f, p, window, &view, r);
+	build_ack(s, f, p, &view, r);
 	return place == PLACE_FRESH ? OUTCOME_tx_ack : OUTCOME_tx_ack_duplicate;
 }
 
@@ -869,7 +869,7 @@ check_reset(struct xdp_md *ctx, struct session *s, struct packet *p)
 {
 	__u8 *reason = frame_bytes(ctx, p->body, 1);
 
-	if (p->compact) {
+	if (unlikely(p->compact)) {
 		__u8 *b = frame_bytes(ctx, p->body, COMPACT_RST_LEN);
 
 		/* Numbers of 16 bits are guessed too easily. */
@@ -918,7 +918,7 @@ in_session(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 		return OUTCOME_tx_ack_duplicate;
 	}
 
-	if (p->compact) {
+	if (unlikely(p->compact)) {
 		p->seq = expand(p->seq, p->flags & (FLAG_PSH | FLAG_RST)
 						? s->rcv_nxt
 						: s->replay_high);

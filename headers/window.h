@@ -76,6 +76,8 @@ struct window_view {
 	__u32 words;
 	__u32 committed;
 	__u32 marked;
+	__u32 window; /* to be advertised, set by the caller */
+	__u32 pad;
 	__u64 sack[ACKB_WORDS_MAX];
 };
 
