@@ -151,6 +151,7 @@ func announce(log zerolog.Logger, cfg config.Config, r serve.Report) {
 		Str("af_xdp", r.AFXDP).
 		Strs("reasons", r.Reasons).
 		Str("listen", cfg.Listen).
+		Str("compact_listen", cfg.CompactListen).
 		Str("interface", cfg.Interface).
 		Ints("cpus", r.CPUs).
 		Int("workers", r.Geometry.Workers).

@@ -66,6 +66,24 @@ func TestPortDropsWhatIsNotUDP(t *testing.T) {
 	checkHome(t, d)
 }
 
+func TestPortTellsMarks(t *testing.T) {
+	d, k := newFake(t, Options{Queues: 1, RXFrames: 8, TXFrames: 8})
+	ds := make([]transport.Datagram, 4)
+	for ecn := range byte(4) {
+		head := d.ports[0].lanes[0].rx.producer.Load()
+		k.deliver(0, 0, 1)
+		entry := &d.ports[0].lanes[0].rx.entries[head&7]
+		const offClass = 14 + 1
+		d.mem[entry.addr+offClass] = ecn
+		if n, _ := d.ports[0].Receive(ds); n != 1 || ds[0].CE != (ecn == 3) {
+			t.Errorf("ECN field %d: %d datagrams, CE %v", ecn, n, ds[0].CE)
+		}
+		d.ports[0].Release()
+	}
+	settle(t, d)
+	checkHome(t, d)
+}
+
 // A route learned from a frame leads back to its sender.
 func TestPortAnswers(t *testing.T) {
 	d, k := newFake(t, Options{Queues: 2, RXFrames: 8, TXFrames: 8})
@@ -93,6 +111,9 @@ func TestPortAnswers(t *testing.T) {
 	f, _ := wire.ParseFrame(d.mem[addr : addr+256])
 	if f.Src() != testServer || f.Dst() != testClient {
 		t.Errorf("answer goes from %s to %s", f.Src(), f.Dst())
+	}
+	if class := d.mem[addr+uint64(f.L3)+1]; class != 2 {
+		t.Errorf("traffic class %#x, want ECT(0)", class)
 	}
 	if (addr+uint64(f.Payload))%payloadOffset != 0 {
 		t.Errorf("payload at %#x is not on a cache line", addr+uint64(f.Payload))
