@@ -468,6 +468,9 @@ func (c *Conn) flush(now uint64) {
 		if n == 0 {
 			return
 		}
+		if s := c.core.session; s.State() == session.SynSent && s.Stats().PacketsOut == 2 {
+			unmark(c.socket) // the first SYN was not answered
+		}
 		_, _ = c.socket.Write(c.out[:n])
 	}
 }

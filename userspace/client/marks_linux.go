@@ -20,6 +20,27 @@ const (
 // 13.4), and never fragmented, and has it tell the marks of what it receives.
 // A socket that cannot do so is good all the same.
 func prepare(socket net.Conn) {
+	set(socket, []option{
+		{syscall.IPPROTO_IP, syscall.IP_TOS, ecnECT0},
+		{syscall.IPPROTO_IP, syscall.IP_RECVTOS, 1},
+		{syscall.IPPROTO_IP, syscall.IP_MTU_DISCOVER, syscall.IP_PMTUDISC_PROBE},
+		{syscall.IPPROTO_IPV6, syscall.IPV6_TCLASS, ecnECT0},
+		{syscall.IPPROTO_IPV6, syscall.IPV6_RECVTCLASS, 1},
+		{syscall.IPPROTO_IPV6, syscall.IPV6_MTU_DISCOVER, syscall.IPV6_PMTUDISC_PROBE},
+	})
+}
+
+// unmark takes ECN-capability back: some networks drop what has it.
+func unmark(socket net.Conn) {
+	set(socket, []option{
+		{syscall.IPPROTO_IP, syscall.IP_TOS, 0},
+		{syscall.IPPROTO_IPV6, syscall.IPV6_TCLASS, 0},
+	})
+}
+
+type option struct{ level, name, value int }
+
+func set(socket net.Conn, options []option) {
 	c, ok := socket.(*net.UDPConn)
 	if !ok {
 		return
@@ -29,15 +50,8 @@ func prepare(socket net.Conn) {
 		return
 	}
 	_ = raw.Control(func(fd uintptr) {
-		for _, o := range []struct{ level, option, value int }{
-			{syscall.IPPROTO_IP, syscall.IP_TOS, ecnECT0},
-			{syscall.IPPROTO_IP, syscall.IP_RECVTOS, 1},
-			{syscall.IPPROTO_IP, syscall.IP_MTU_DISCOVER, syscall.IP_PMTUDISC_PROBE},
-			{syscall.IPPROTO_IPV6, syscall.IPV6_TCLASS, ecnECT0},
-			{syscall.IPPROTO_IPV6, syscall.IPV6_RECVTCLASS, 1},
-			{syscall.IPPROTO_IPV6, syscall.IPV6_MTU_DISCOVER, syscall.IPV6_PMTUDISC_PROBE},
-		} {
-			_ = syscall.SetsockoptInt(int(fd), o.level, o.option, o.value)
+		for _, o := range options {
+			_ = syscall.SetsockoptInt(int(fd), o.level, o.name, o.value)
 		}
 	})
 }

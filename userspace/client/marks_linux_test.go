@@ -1,12 +1,47 @@
 package client
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"syscall"
 	"testing"
 	"time"
 )
+
+// A SYN that is not answered is sent again without ECN-capability.
+func TestUnansweredSYNIsUnmarked(t *testing.T) {
+	server, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	prepare(server)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if _, err := Dial(ctx, server.LocalAddr().String(), Options{}); err == nil {
+			t.Error("connected to nobody")
+		}
+	}()
+	if err := server.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	buf, control := make([]byte, 2048), make([]byte, controlSize)
+	for i, want := range []byte{ecnECT0, 0, 0} {
+		_, used, _, _, err := server.ReadMsgUDPAddrPort(buf, control)
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages, err := syscall.ParseSocketControlMessage(control[:used])
+		if err != nil || len(messages) != 1 || messages[0].Data[0] != want {
+			t.Errorf("SYN %d has %v, %v; want class %d", i, messages, err, want)
+		}
+	}
+	cancel()
+	<-done
+}
 
 // Marks of Congestion Experienced are told from other datagrams, and what a
 // prepared socket sends can be marked.

@@ -9,6 +9,8 @@ const controlSize = 0
 // prepare does nothing: congestion marks are not looked at.
 func prepare(net.Conn) {}
 
+func unmark(net.Conn) {}
+
 // readMarked reads a datagram.
 func readMarked(socket net.Conn, buf, _ []byte) (n int, marked bool, err error) {
 	n, err = socket.Read(buf)
