@@ -67,6 +67,9 @@ type Adaptive struct {
 	ageing    bool   // the newest cut looks for the shortest round trip
 	quiet     int    // round trips since a queue stood
 
+	outage    bool   // there was one
+	outageEnd uint32 // packets from here on were sent after it was noticed
+
 	losses    lossCount
 	tolerance float64 // share of loss that is taken for random
 	trial     lossTrial
@@ -313,6 +316,11 @@ func (c *Adaptive) OnLoss(l *Loss) {
 	if c.recovering && int32(l.Newest-c.recovery) < 0 && (c.silent || !c.restarting) {
 		return
 	}
+	// What an outage took says nothing of what the path loses.
+	if c.outage && int32(l.Newest-c.outageEnd) < 0 {
+		return
+	}
+	c.outage = false
 	c.losses.add(l.Packets, 0)
 	queued := c.queued()
 	if !queued && !c.excessive() {
@@ -393,6 +401,7 @@ func (c *Adaptive) OnTimeout(_ uint64, next uint32) {
 	}
 	c.saved, c.undoable = c.adaptiveWindow, true
 	c.events++
+	c.outage, c.outageEnd = true, next
 	// Silence without a queue before it is an outage or the loss of a last
 	// packet, and what the path held is worth going back to.
 	if c.queued() {
