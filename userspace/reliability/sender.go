@@ -19,7 +19,7 @@ const (
 
 	// unknownPath is how many packets it takes for a path to be known. Until
 	// then it counts as one that loses.
-	unknownPath = 32
+	unknownPath = 16
 
 	// earlySize is the largest body that is sent twice, in bytes, and earlySlots
 	// how many packets can wait for that.
