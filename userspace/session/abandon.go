@@ -32,8 +32,11 @@ func (s *Session) abandon(p *reliability.Packet, sent bool) {
 }
 
 // confirmed tells the owner that the peer does without the message that m is
-// or stands for.
+// or stands for. It cannot do so with more than were given up.
 func (s *Session) confirmed(m *wire.Message) {
+	if s.stats.AbandonedConfirmed == s.stats.Abandoned {
+		return
+	}
 	s.stats.AbandonedConfirmed++
 	s.cfg.Abandoned(s, reliableMode(m.Channel), m.Channel&^wire.Unordered, m.ID)
 }

@@ -230,7 +230,7 @@ func (s *Session) packetSession(h *wire.Header, body []byte) (Drop, bool) {
 	reliable := h.Flags&wire.FlagPSH != 0
 	class := reliability.Fresh
 	if reliable {
-		class = s.rcv.Classify(h.Sequence)
+		class = s.classify(h.Sequence)
 	}
 	if drop, dropped := s.checkBody(h, body, class); dropped {
 		return drop, true

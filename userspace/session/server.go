@@ -91,8 +91,8 @@ func (s *Session) commit(p farPacket) {
 	}
 }
 
-// classify is the window's opinion of a committed packet, within the bounds of
-// the inbox.
+// classify is the window's opinion of a reliable packet, within the bounds of the
+// inbox.
 func (s *Session) classify(seq uint32) reliability.Class {
 	if int32(seq-s.inboxFirst()) >= reliability.WindowSize {
 		return reliability.Outside

@@ -1,0 +1,303 @@
+package session
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/congestion"
+	"github.com/xrudp/xrudp/userspace/reliability"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// inject gives the client a reliable packet of its server's, sequence counting
+// from the next one expected at first.
+func (p *pair) inject(sequence uint32, body []byte) error {
+	b := wire.Header{
+		Sequence: sequence, Ack: p.c.snd.Una(), Flags: wire.FlagACK | wire.FlagPSH,
+		Window: wire.ReceiveWindow, Timestamp: p.now / 1000,
+	}.AppendTo(nil)
+	b = append((&wire.AckBlock{}).AppendTo(b), body...)
+	wire.Seal(b)
+	return p.c.Packet(b, p.now)
+}
+
+// fragment is a message with one chunk of a large one.
+func fragment(f wire.Fragment, channel uint8, id uint16) []byte {
+	f.Type = 1
+	return wire.AppendMessage(nil, wire.Message{
+		Type: wire.TypeFragment, Channel: channel, ID: id, Payload: wire.AppendFragment(nil, f),
+	})
+}
+
+// TestTransfersThatNeverEnd: a peer begins large messages and finishes none.
+// What is kept is bounded in bytes, in messages and in packets, and the rest is
+// refused and counted.
+func TestTransfersThatNeverEnd(t *testing.T) {
+	tests := []struct {
+		name         string
+		total, chunk uint16
+		kept         int
+	}{
+		{"tiny_chunks", 2, 1, reliability.MaxTransfers},
+		{"huge_totals", 0xffff, 1, (4 << 20) / 0xffff},
+		{"large_chunks", 4000, 1000, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPair(t, Config{}, Config{})
+			first := p.c.rcv.Next
+			f := wire.Fragment{Total: tt.total, Chunk: tt.chunk, Data: make([]byte, tt.chunk)}
+			for ; f.Transfer < 3000; f.Transfer++ {
+				err := p.inject(first+f.Transfer, fragment(f, wire.Unordered, uint16(f.Transfer)))
+				if err != nil && !errors.Is(err, DropSequence) {
+					t.Fatal(err)
+				}
+				if st := p.c.Stats(); st.HeldLarge > 4<<20 || p.c.in.Kept() > tt.kept ||
+					p.c.inbox.held > wire.ReceiveWindow || len(p.c.inbox.ring) > wire.ReceiveWindow {
+					t.Fatalf("%d bytes in %d messages, %d packets held", st.HeldLarge, p.c.in.Kept(), st.HeldPackets)
+				}
+			}
+			if got := p.c.Stats().Dropped[DropSequence]; got < 1500 || p.c.in.Kept() != tt.kept {
+				t.Errorf("%d packets dropped, %d messages kept", got, p.c.in.Kept())
+			}
+			p.now += 11e9
+			p.c.lastHeard = p.now
+			p.c.Tick(p.now)
+			if p.c.State() != Closed || p.c.Reason() != wire.ReasonProtocol || p.c.Stats().HeldLarge != 0 {
+				t.Errorf("%v (%v), %d bytes held", p.c.State(), p.c.Reason(), p.c.Stats().HeldLarge)
+			}
+		})
+	}
+	t.Run("unreliable", func(t *testing.T) {
+		p := newPair(t, Config{}, Config{})
+		f := wire.Fragment{Total: 1000, Chunk: 1000, Data: make([]byte, 1000)}
+		for ; f.Transfer < 3000; f.Transfer++ {
+			h := wire.Header{Sequence: 5000 + f.Transfer}
+			p.s.Unreliable(h, fragment(f, wire.Unordered, uint16(f.Transfer)), p.now)
+			if st := p.s.Stats(); st.HeldLarge > 4<<20 {
+				t.Fatalf("%d bytes held", st.HeldLarge)
+			}
+		}
+		if got := p.s.Stats().Reassembly.Evicted; got < 2900 {
+			t.Errorf("%d evicted", got)
+		}
+	})
+	t.Run("larger_than_the_limit", func(t *testing.T) {
+		p := newPair(t, Config{}, Config{})
+		f := wire.Fragment{Total: 0xffff, Chunk: 1000, Data: make([]byte, 1000)}
+		if err := p.inject(p.c.rcv.Next, fragment(f, 0, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if p.c.State() != Closed || p.c.Reason() != wire.ReasonProtocol || p.c.Stats().Reassembly.Chunks[reliability.ChunkTooLarge] != 1 {
+			t.Errorf("%v (%v)", p.c.State(), p.c.Reason())
+		}
+	})
+}
+
+// TestSkipFlood: SKIPs cost no more than their answers, and those are bounded
+// where they cannot leave.
+func TestSkipFlood(t *testing.T) {
+	for _, channel := range []uint8{0, wire.Unordered} {
+		n := &narrow{window: 0}
+		p := newPair(t, n.config(), Config{})
+		first, id := p.c.rcv.Next, uint16(0)
+		for seq := range uint32(3000) {
+			var body []byte
+			for range wire.MaxMessages {
+				body = wire.AppendMessage(body, wire.Message{Type: wire.TypeSkip, Channel: channel, ID: id})
+				id++
+			}
+			if err := p.inject(first+seq, body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		st := p.c.Stats()
+		if bound := p.c.cfg.SendQueue + skippedReserve + 10; st.Queued > bound || st.HeldPackets != 0 || st.HeldMessages != 0 {
+			t.Errorf("%d bytes of answers wait, more than %d; %d packets held", st.Queued, bound, st.HeldPackets)
+		}
+		if st.Skipped != 3000*wire.MaxMessages || p.c.State() != Open {
+			t.Errorf("%d skipped, %v (%v)", st.Skipped, p.c.State(), p.c.Reason())
+		}
+	}
+}
+
+// TestConfirmationsOfNothing: a peer cannot confirm more than was given up.
+func TestConfirmationsOfNothing(t *testing.T) {
+	calls := 0
+	p := newPair(t, Config{Abandoned: func(*Session, Mode, uint8, uint16) { calls++ }}, Config{})
+	for i := range uint32(100) {
+		body := wire.AppendMessage(nil, wire.Message{Type: wire.TypeSkipped, ID: uint16(i)})
+		if err := p.inject(p.c.rcv.Next, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if calls != 0 || p.c.Stats().AbandonedConfirmed != 0 {
+		t.Errorf("%d calls, %d confirmed", calls, p.c.Stats().AbandonedConfirmed)
+	}
+}
+
+// TestPeerThatNeverAcknowledges but goes on talking is sent little, and holds no
+// more of its sender's memory than a window.
+func TestPeerThatNeverAcknowledges(t *testing.T) {
+	for _, name := range congestion.Names() {
+		cfg := Config{Congestion: controllerOf(t, name)}
+		p := newPair(t, cfg, Config{})
+		before := p.c.Stats()
+		for range 60_000 {
+			p.now += ms
+			_ = p.c.Send(ReliableOrdered, 0, 1, make([]byte, 500))
+			p.c.lastHeard = p.now
+			p.c.Tick(p.now)
+			for p.c.Fill(p.buf[:], p.now) > 0 {
+			}
+		}
+		st := p.c.Stats()
+		if out := st.PacketsOut - before.PacketsOut; out > 400 || st.Queued > p.c.cfg.SendQueue || p.c.snd.Outstanding() > wire.ReceiveWindow {
+			t.Errorf("%s: %d packets in a minute, %d bytes queued, %d outstanding", name, out, st.Queued, p.c.snd.Outstanding())
+		}
+		if st.Timeouts == 0 || p.c.State() != Open {
+			t.Errorf("%s: %d timeouts, %v", name, st.Timeouts, p.c.State())
+		}
+	}
+}
+
+func controllerOf(t *testing.T, name string) func() congestion.Controller {
+	return func() congestion.Controller {
+		c, err := congestion.New(name, congestion.Params{Seed: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+}
+
+// TestSplitAcknowledgementsGainNothing: the window grows by packets, in however
+// many acknowledgements they come, and never beyond its bound.
+func TestSplitAcknowledgementsGainNothing(t *testing.T) {
+	for _, name := range congestion.Names() {
+		window := func(step uint32) (w int) {
+			s := NewServer(Config{Congestion: controllerOf(t, name)}, Opening{ClientISN: 98, ServerISN: 40, Window: 0xffff, SACK: true}, 1000*ms)
+			var buf [wire.MaxDatagram]byte
+			for now := 1000 * ms; now < 3000*ms; now += 40 * ms {
+				for s.Send(ReliableUnordered, 0, 1, make([]byte, 1000)) == nil {
+				}
+				for s.Fill(buf[:], now) > 0 {
+				}
+				s.Tick(now)
+				for s.snd.Una() != s.snd.Next() {
+					ack := s.snd.Una() + min(step, uint32(s.snd.Outstanding()))
+					for range 3 { // and again and again
+						s.AckState(commit.FlowState{Ack: ack, Window: 0xffff, LastSeen: now + 40*ms}, now+40*ms)
+					}
+				}
+				w = max(w, s.snd.Controller().Window())
+				if s.snd.Outstanding() > wire.ReceiveWindow || w > congestion.MaxWindow {
+					t.Fatalf("%s: window %d, %d outstanding", name, w, s.snd.Outstanding())
+				}
+			}
+			return w
+		}
+		if whole, split := window(1000), window(1); split > whole+whole/8 {
+			t.Errorf("%s: window %d, with one acknowledgement for each packet %d", name, whole, split)
+		}
+	}
+}
+
+// TestAcknowledgementsThatLie change nothing that they should not.
+func TestAcknowledgementsThatLie(t *testing.T) {
+	now := 1000 * ms
+	s := NewServer(Config{}, Opening{ClientISN: 98, ServerISN: 40, Window: 0xffff, SACK: true}, now)
+	var buf [wire.MaxDatagram]byte
+	for range 20 {
+		_ = s.Send(ReliableUnordered, 0, 1, make([]byte, 1000))
+		s.Fill(buf[:], now)
+	}
+	una := s.snd.Una()
+	state := func(ahead uint32) commit.FlowState {
+		now += ms
+		return commit.FlowState{Ack: una + ahead, Window: 100, LastSeen: now}
+	}
+	tests := []struct {
+		name  string
+		lie   func() commit.FlowState
+		taken bool
+	}{
+		{"of_the_future", func() commit.FlowState { return state(21) }, false},
+		{"selects_the_future", func() commit.FlowState {
+			f := state(0)
+			f.SackWords, f.Sack[0] = 1, 1<<40
+			return f
+		}, false},
+		{"of_the_past", func() commit.FlowState { return state(^uint32(0)) }, false},
+		{"round_trip_of_an_hour", func() commit.FlowState {
+			f := state(0)
+			f.RTTMicros, f.RTTCount = 3600e6, 7
+			return f
+		}, true},
+		{"more_words_than_there_are", func() commit.FlowState {
+			f := state(0)
+			f.SackWords = 1000
+			return f
+		}, true},
+		{"heard_in_the_future", func() commit.FlowState {
+			f := state(0)
+			f.LastSeen = now + 3600e9
+			return f
+		}, true},
+		{"echo_of_the_future", func() commit.FlowState {
+			f := state(0)
+			f.Echo = uint32(now/1000) + 1<<30
+			return f
+		}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before := s.Stats()
+			s.AckState(tt.lie(), now)
+			st := s.Stats()
+			if taken := st.Acks != before.Acks; taken != tt.taken {
+				t.Errorf("taken: %v", taken)
+			}
+			if s.snd.Una() != una || st.SRTT != before.SRTT || st.InFlight != before.InFlight || s.lastHeard > now {
+				t.Errorf("una %d, round trip %v, %d in flight", s.snd.Una()-una, st.SRTT, st.InFlight)
+			}
+		})
+	}
+	// What was selected once and then denied is not sent again: only its owner
+	// is harmed.
+	f := state(0)
+	f.SackWords, f.Sack[0] = 1, 1<<19-2
+	s.AckState(f, now)
+	for range 1000 {
+		now += 10 * ms
+		s.AckState(state(0), now)
+		s.Tick(now)
+		for n := s.Fill(buf[:], now); n > 0; n = s.Fill(buf[:], now) {
+			if h, _, _ := wire.ParseHeader(buf[:n]); h.Flags&wire.FlagPSH != 0 && h.Sequence != una && h.Sequence != una+1 && n > 100 {
+				t.Fatalf("packet %d sent again", h.Sequence-una)
+			}
+		}
+	}
+	if s.State() != Open || s.Stats().Retransmitted > 40 {
+		t.Errorf("%v, %d sent again", s.State(), s.Stats().Retransmitted)
+	}
+}
+
+// TestForgedRoundTrip: an echo from the future brings no sample at a client.
+func TestForgedRoundTrip(t *testing.T) {
+	p := newPair(t, Config{}, Config{})
+	before := p.c.snd.RTT.Samples
+	for _, echo := range []uint64{p.now/1000 + 1, p.now/1000 + 1<<40, ^uint64(0), 1} {
+		b := wire.Header{Sequence: p.s.SndNxt(), Ack: p.c.snd.Una(), Flags: wire.FlagACK, Window: 9, Timestamp: p.now / 1000}.AppendTo(nil)
+		b = (&wire.AckBlock{Present: true, Echo: echo}).AppendTo(b)
+		wire.Seal(b)
+		if err := p.c.Packet(b, p.now+uint64(2*time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := p.c.snd.RTT.Samples; got != before {
+		t.Errorf("%d samples", got-before)
+	}
+}
