@@ -100,9 +100,9 @@ func (p *Packet) Expires() uint64 {
 	return p.expires
 }
 
-// Expire calls f for each message that ceased to matter by now. f may make it
-// smaller, and it goes where f returns false.
-func (p *Packet) Expire(now uint64, f func(m *wire.Message) bool) {
+// Expire calls f for each message that ceased to matter by now. What f returns,
+// which may be smaller, takes its place, and nothing where f returns false.
+func (p *Packet) Expire(now uint64, f func(m wire.Message) (wire.Message, bool)) {
 	rest, kept, length := p.Body(), 0, 0
 	p.expires = 0
 	for i := range p.Messages {
@@ -112,7 +112,8 @@ func (p *Packet) Expire(now uint64, f func(m *wire.Message) bool) {
 		at := p.expiry[i]
 		if at != 0 && at <= now {
 			at = 0
-			if !f(&m) {
+			var stays bool
+			if m, stays = f(m); !stays {
 				continue
 			}
 		}

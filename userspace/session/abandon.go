@@ -16,18 +16,19 @@ func (s *Session) abandon(p *reliability.Packet, sent bool) {
 	if s.now < p.Expires() {
 		return
 	}
-	p.Expire(s.now, func(m *wire.Message) bool {
+	p.Expire(s.now, func(m wire.Message) (wire.Message, bool) {
+		m.Payload = nil
 		if m.Type == wire.TypeFragment {
-			m.Type, m.Payload = s.chunkExpired(p), nil
-			return true
+			m.Type = s.chunkExpired(p)
+			return m, true
 		}
+		m.Type = wire.TypeSkip
 		s.stats.Abandoned++
 		if !sent && m.Channel&wire.Unordered != 0 {
-			s.confirmed(m)
-			return false
+			s.confirmed(&m)
+			return m, false
 		}
-		m.Type, m.Payload = wire.TypeSkip, nil
-		return true
+		return m, true
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/reliability"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
@@ -831,10 +832,16 @@ func TestSessionDoesNotAllocate(t *testing.T) {
 	// What is kept of a packet must outlive it: sessions hold bodies here.
 	p.s.cfg.Release = func(*Session, Ref) {}
 	payload := make([]byte, 200)
+	n := 0
 	round := func() {
 		for mode := range Mode(4) {
-			_ = p.c.Send(mode, 1, 1, payload)
-			_ = p.s.Send(mode, 1, 1, payload)
+			n++
+			o := Outgoing{Mode: mode, Channel: 1, Type: 1, Priority: Priority(n / 4 % 4), Payload: payload}
+			if n%3 == 0 {
+				o.Lifetime = time.Duration(n%7) * time.Second
+			}
+			_ = p.c.SendMessage(o)
+			_ = p.s.SendMessage(o)
 		}
 		p.after(3 * ms)
 	}
@@ -880,6 +887,70 @@ func TestHoldingDoesNotAllocate(t *testing.T) {
 	}
 	if st := p.s.Stats(); st.Retransmitted+st.Early < 50 || p.c.Stats().MessagesIn == before.MessagesIn {
 		t.Errorf("%+v", p.s.Stats())
+	}
+}
+
+// TestGivingUpDoesNotAllocate: messages whose lifetime is over before they can
+// leave, or before they arrive.
+func TestGivingUpDoesNotAllocate(t *testing.T) {
+	for _, mode := range []Mode{ReliableOrdered, ReliableUnordered} {
+		p := newPair(t, Config{}, Config{})
+		p.keepMessages = false
+		p.s.cfg.Release = func(*Session, Ref) {}
+		payload := make([]byte, 200)
+		round := func() {
+			o := Outgoing{Mode: mode, Channel: 1, Type: 1, Priority: High, Lifetime: time.Millisecond, Payload: payload}
+			p.room = 0
+			_ = p.c.SendMessage(o)
+			p.after(50 * ms)
+			p.room = 1024
+			p.after(50 * ms)
+			clear(p.bodies)
+		}
+		for range 70 {
+			round()
+		}
+		if a := testing.AllocsPerRun(100, round); a != 0 {
+			t.Errorf("%v: %v allocations for each message", mode, a)
+		}
+		if got := p.c.Stats().AbandonedConfirmed; got < 100 {
+			t.Errorf("%v: %d confirmed", mode, got)
+		}
+	}
+}
+
+// TestChunksDoNotAllocate: a large message costs memory when it is sent and when
+// it begins to arrive, not for each of its packets.
+func TestChunksDoNotAllocate(t *testing.T) {
+	for _, mode := range []Mode{Unreliable, ReliableOrdered} {
+		p := newPair(t, Config{}, Config{})
+		p.keepMessages = false
+		p.s.cfg.Release = func(*Session, Ref) {}
+		n := &narrow{window: 8, rate: 4000}
+		for _, s := range []*Session{p.c, p.s} {
+			s.snd.Init(s.SndNxt(), n, s.cfg.Pool)
+			if err := s.Send(mode, 1, 1, make([]byte, 1_000_000)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		round := func() {
+			p.after(ms)
+			clear(p.bodies)
+		}
+		for range 50 {
+			round()
+		}
+		before := p.c.Stats()
+		if a := testing.AllocsPerRun(100, round); a != 0 {
+			t.Errorf("%v: %v allocations per millisecond", mode, a)
+		}
+		if got := p.c.Stats(); got.Reassembly.Chunks[reliability.ChunkKept] < before.Reassembly.Chunks[reliability.ChunkKept]+200 {
+			t.Errorf("%v: chunks %v", mode, got.Reassembly.Chunks)
+		}
+		p.after(1000 * ms)
+		if c, s := p.c.Stats(), p.s.Stats(); c.MessagesIn != 1 || s.MessagesIn != 1 {
+			t.Errorf("%v: %d and %d messages", mode, c.MessagesIn, s.MessagesIn)
+		}
 	}
 }
 
