@@ -121,6 +121,7 @@ func writeVerdict(out io.Writer, r bots.Result) {
 	fmt.Fprintf(out, "%d bots in %d rooms on %s, %.1f s\n", r.Bots, r.Rooms, r.Server, r.Seconds)
 	fmt.Fprintf(out, "  reliable messages sent       %d\n", r.Sent)
 	fmt.Fprintf(out, "  deliveries                   %d of %d\n", r.Received, r.Expected)
+	fmt.Fprintf(out, "  plans of 32 KiB returned     %d of %d\n", r.Returned, r.Plans)
 	fmt.Fprintf(out, "  faults                       %v\n", r.Faults)
 	fmt.Fprintf(out, "  positions seen               %d, %d implausible\n", r.Positions, r.Implausible)
 	fmt.Fprintf(out, "  packets sent                 %d, %d of them again\n", r.PacketsOut, r.Retransmitted)

@@ -36,9 +36,12 @@ func TestLarge(t *testing.T) {
 			w := newWorld(t, mode, commit.Geometry{Workers: 1, Slots: 1024, MaxSessions: 64})
 			server := w.start()
 			w.join(2, netip.AddrPort{})
-			sizes := []int{20, 1 << 20, 30, 40, 300_000, 50}
 			total := 0
-			for _, l := range lanes {
+			for i, l := range lanes {
+				sizes := []int{20, 200_000, 30, 40, 5000, 50}
+				if i == 0 || i == len(lanes)-1 { // one ordered, one not
+					sizes[1] = 1 << 20
+				}
 				for _, p := range w.players {
 					p.sayAll(client.Outgoing{Mode: l.mode, Channel: l.channel, Type: kindEcho, Priority: client.Normal}, 0, sizes...)
 				}

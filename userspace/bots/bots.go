@@ -80,6 +80,8 @@ type Result struct {
 	Sent     uint64  `json:"messages_sent"` // reliable
 	Expected uint64  `json:"deliveries_expected"`
 	Received uint64  `json:"deliveries"`
+	Plans    uint64  `json:"plans_sent"` // larger than a packet, reliable
+	Returned uint64  `json:"plans_returned"`
 	Faults   Faults  `json:"faults"`
 
 	// Disconnected counts bots whose connection ended before they left, and
@@ -101,7 +103,7 @@ type Result struct {
 // judge sets Clean.
 func (r *Result) judge() {
 	r.Clean = r.Faults.Clean() && r.Disconnected == 0 && r.Malformed == 0 &&
-		r.Implausible == 0 && r.Unflushed == 0 && r.Received == r.Expected
+		r.Implausible == 0 && r.Unflushed == 0 && r.Received == r.Expected && r.Returned == r.Plans
 }
 
 // Progress is a look at a running check.
@@ -151,7 +153,7 @@ func New(opts Options) (*Check, error) {
 	}
 	for i := range opts.Bots {
 		c.bots = append(c.bots, &bot{
-			player: player{room: c.rooms[i%opts.Rooms], bot: i / opts.Rooms},
+			player: player{room: c.rooms[i%opts.Rooms], bot: i / opts.Rooms, plans: NewLedger(1)},
 			opts:   &c.opts,
 			rng:    rand.New(rand.NewPCG(uint64(i), 1)),
 		})
@@ -274,18 +276,22 @@ func (b *bot) watch() {
 		if e.Kind == client.EventClosed && !b.left.Load() {
 			b.lost.Store(uint32(e.Reason))
 			b.room.ledger.Inbox(b.bot).Close()
+			b.plans.Inbox(0).Close()
 		}
 	}
 }
 
-// play moves, chats and acts until ctx is done or the connection ends.
+// play moves, chats, acts and builds until ctx is done or the connection ends.
 func (b *bot) play(ctx context.Context, started time.Time) {
 	walk := newPace(b.opts.PositionRate, b.rng)
 	speak := newPace(b.opts.Rate, b.rng)
+	// The first plans come soon where there are few bots, and never all at once.
+	build := pace{interval: buildInterval}
+	build.next = time.Duration(b.rng.Int64N(int64(min(buildInterval, time.Duration(b.opts.Bots)*10*time.Millisecond))))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		next := min(walk.next, speak.next)
+		next := min(walk.next, speak.next, build.next)
 		timer.Reset(next - time.Since(started))
 		select {
 		case <-ctx.Done():
@@ -303,6 +309,28 @@ func (b *bot) play(ctx context.Context, started time.Time) {
 		if speak.due(at) {
 			b.speak()
 		}
+		if build.due(at) {
+			b.build()
+		}
+	}
+}
+
+// buildInterval is how long a bot waits from one plan to the next.
+const buildInterval = 10 * time.Second
+
+// build sends a plan, as large as the server takes it and can return it.
+func (b *bot) build() {
+	const header = 8 // of the answer
+	number := b.plans.Send(0, Plan)
+	b.text = appendPlan(b.text[:0], b.bot, number, min(planSize, b.conn.MaxMessage()-header))
+	b.out = game.Build{Number: number, Plan: b.text}.AppendTo(b.out[:0])
+	err := b.conn.SendMessage(client.Outgoing{
+		Mode: client.ReliableOrdered, Channel: game.ChannelBuild, Type: game.TypeBuild,
+		Priority: client.Low, Payload: b.out,
+	})
+	if err != nil {
+		b.plans.Cancel(0, Plan)
+		b.wouldBlock++
 	}
 }
 
@@ -339,6 +367,9 @@ func (c *Check) drain() {
 		var waiting uint64
 		for _, r := range c.rooms {
 			waiting += r.ledger.Outstanding()
+		}
+		for _, b := range c.bots {
+			waiting += b.plans.Outstanding()
 		}
 		if waiting == 0 {
 			return
@@ -379,6 +410,9 @@ func (c *Check) collect() Result {
 		if b.unflushed {
 			r.Unflushed++
 		}
+		r.Plans += b.plans.Sent()
+		r.Returned += b.plans.Delivered()
+		r.Faults.add(b.plans.Faults())
 		r.Malformed += b.malformed
 		r.WouldBlock += b.wouldBlock
 		r.Positions += b.positions

@@ -13,6 +13,7 @@ import (
 
 	"github.com/xrudp/xrudp/userspace/client"
 	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/game"
 	"github.com/xrudp/xrudp/userspace/gate"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/transport"
@@ -23,12 +24,20 @@ import (
 // returns its address. handler makes what runs on the worker.
 func newServer(t *testing.T, handler func(*worker.Worker) worker.Handler) string {
 	t.Helper()
-	regions, err := commit.NewMemory(commit.Geometry{Workers: 1, CPUs: 1, Slots: 1024, MaxSessions: 256})
+	return newServerWith(t, handler, 512<<10)
+}
+
+// newServerWith is newServer with what is granted in option CONTROL.
+func newServerWith(t *testing.T, handler func(*worker.Worker) worker.Handler, control uint32) string {
+	t.Helper()
+	regions, err := commit.NewMemory(commit.Geometry{
+		Workers: 1, CPUs: 1, Slots: 1024, MaxSessions: 256, TransferBytes: 1 << 20,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: 1}, {K0: 2}}}
-	g, err := gate.New(gate.Config{Features: gate.FeatureSACK}, regions, keys)
+	g, err := gate.New(gate.Config{Features: gate.FeatureSACK, ControlBytes: control}, regions, keys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +89,18 @@ func TestBotsClean(t *testing.T) {
 	if r.Positions < 12*10 {
 		t.Errorf("%d positions seen, want more", r.Positions)
 	}
+	if r.Plans != 12 || r.Returned != 12 {
+		t.Errorf("%d plans sent and %d returned, want one of each bot", r.Plans, r.Returned)
+	}
+}
+
+// A server that takes nothing larger than a packet gets plans that fit one.
+func TestBotsCleanWithoutLargeMessages(t *testing.T) {
+	address := newServerWith(t, worker.Game, 0)
+	r := play(t, Options{Server: address, Bots: 3, Duration: 500 * time.Millisecond})
+	if !r.Clean || r.Returned != 3 {
+		t.Errorf("not clean, or plans are missing: %+v", r)
+	}
 }
 
 // lossy loses one datagram in ten in either direction.
@@ -130,12 +151,13 @@ func TestBotsCleanUnderLoss(t *testing.T) {
 // sabotage is the game, but for what it does to some messages.
 type sabotage struct {
 	worker.Handler
+	plans  bool // of builds, else of all others
 	count  atomic.Uint32
 	meddle func(n uint32, s *worker.Session, m session.Message, relay func(session.Message))
 }
 
 func (h *sabotage) Message(s *worker.Session, m session.Message) {
-	if !m.Mode.Reliable() || m.Channel == 0 {
+	if !m.Mode.Reliable() || m.Channel == 0 || (m.Type == game.TypeBuild) != h.plans {
 		h.Handler.Message(s, m)
 		return
 	}
@@ -146,6 +168,7 @@ func (h *sabotage) Message(s *worker.Session, m session.Message) {
 func TestBotsFindFaults(t *testing.T) {
 	tests := []struct {
 		name   string
+		plans  bool
 		meddle func(n uint32, s *worker.Session, m session.Message, relay func(session.Message))
 		found  func(r Result) bool
 	}{
@@ -180,6 +203,26 @@ func TestBotsFindFaults(t *testing.T) {
 			found: func(r Result) bool { return r.Faults == Faults{Corrupted: 3} },
 		},
 		{
+			name: "plan_lost", plans: true,
+			meddle: func(n uint32, _ *worker.Session, m session.Message, relay func(session.Message)) {
+				if n != 2 {
+					relay(m)
+				}
+			},
+			found: func(r Result) bool { return r.Faults == Faults{Lost: 1} && r.Returned == r.Plans-1 },
+		},
+		{
+			name: "plan_corrupted", plans: true,
+			meddle: func(n uint32, _ *worker.Session, m session.Message, relay func(session.Message)) {
+				if n == 2 {
+					m.Payload = append([]byte(nil), m.Payload...)
+					m.Payload[20_000] ^= 1
+				}
+				relay(m)
+			},
+			found: func(r Result) bool { return r.Faults == Faults{Corrupted: 1} },
+		},
+		{
 			name: "kicked",
 			meddle: func(n uint32, s *worker.Session, m session.Message, relay func(session.Message)) {
 				relay(m)
@@ -193,7 +236,7 @@ func TestBotsFindFaults(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			address := newServer(t, func(w *worker.Worker) worker.Handler {
-				return &sabotage{Handler: worker.Game(w), meddle: tt.meddle}
+				return &sabotage{Handler: worker.Game(w), plans: tt.plans, meddle: tt.meddle}
 			})
 			r := play(t, Options{
 				Server: address, Bots: 3, Duration: 500 * time.Millisecond, Rate: 50,

@@ -52,6 +52,7 @@ func TestJudge(t *testing.T) {
 		{"implausible", func(r *Result) { r.Implausible = 1 }, false},
 		{"unflushed", func(r *Result) { r.Unflushed = 1 }, false},
 		{"undelivered", func(r *Result) { r.Received = 9 }, false},
+		{"plan_not_returned", func(r *Result) { r.Plans = 1 }, false},
 		{"messages_put_off", func(r *Result) { r.WouldBlock = 1 }, true},
 	}
 	for _, tt := range tests {

@@ -17,6 +17,7 @@ type Stream uint8
 const (
 	Chat Stream = iota
 	Action
+	Plan
 	streams
 )
 
@@ -27,6 +28,8 @@ func (s Stream) String() string {
 		return "chat"
 	case Action:
 		return "action"
+	case Plan:
+		return "plan"
 	default:
 		return "unknown"
 	}

@@ -2,6 +2,7 @@ package bots
 
 import (
 	"bytes"
+	"hash/crc32"
 	"sync/atomic"
 
 	"github.com/xrudp/xrudp/userspace/game"
@@ -18,13 +19,15 @@ type room struct {
 // belong to the goroutine that hands the bot its messages.
 type player struct {
 	room  *room
-	bot   int // in the room
+	bot   int     // in the room
+	plans *Ledger // of what comes back to this bot alone
 	id    atomic.Uint32
 	round uint32
 
 	positions   uint64 // received, entries
 	implausible uint64
 	malformed   uint64
+	want        []byte
 }
 
 // receive checks one message from the server.
@@ -59,6 +62,15 @@ func (p *player) receive(kind uint8, payload []byte) {
 		intact := sender >= 0 && m.Kind == actionKind(sender, m.Number) &&
 			bytes.Equal(m.Data, appendAction(want[:0], sender, m.Number))
 		p.room.ledger.Inbox(p.bot).Receive(sender, Action, m.Number, intact)
+	case game.TypeBuilt:
+		m, err := game.ParseBuilt(payload)
+		if err != nil {
+			p.malformed++
+			return
+		}
+		p.want = appendPlan(p.want[:0], p.bot, m.Number, len(m.Plan))
+		intact := bytes.Equal(m.Plan, p.want) && m.Sum == crc32.ChecksumIEEE(p.want)
+		p.plans.Inbox(0).Receive(0, Plan, m.Number, intact)
 	default:
 		p.malformed++
 	}
@@ -137,6 +149,18 @@ func appendAction(b []byte, bot int, number uint32) []byte {
 	h := scramble(bot, number)
 	for i := range h >> 16 % 128 {
 		b = append(b, byte(h)+byte(i)*7)
+	}
+	return b
+}
+
+// planSize is how large plans are where the server takes that.
+const planSize = 32 << 10
+
+// appendPlan appends the plan of a bot's build.
+func appendPlan(b []byte, bot int, number uint32, size int) []byte {
+	h := scramble(bot, number)
+	for i := range size {
+		b = append(b, byte(h>>(i>>10%4*8))+byte(i)*7)
 	}
 	return b
 }

@@ -16,6 +16,7 @@ const (
 	TypeChat     = 0x04
 	TypeAction   = 0x05
 	TypeEcho     = 0x06
+	TypeBuild    = 0x07
 
 	TypeWelcome    = 0x81
 	TypeJoined     = 0x82
@@ -24,6 +25,7 @@ const (
 	TypeChatFrom   = 0x85
 	TypeActionFrom = 0x86
 	TypeEchoed     = 0x87
+	TypeBuilt      = 0x88
 )
 
 // Channels that the server's messages use, and clients should.
@@ -32,6 +34,7 @@ const (
 	ChannelPosition = 0 // unreliable sequenced, a space of its own
 	ChannelChat     = 1
 	ChannelAction   = 2
+	ChannelBuild    = 3
 )
 
 // Limits of payloads.
@@ -40,6 +43,7 @@ const (
 	MaxAction    = 256
 	MaxEcho      = 1024
 	MaxPositions = 64 // in one message
+	MaxPlan      = 65536
 
 	placedSize = 16
 )
@@ -63,6 +67,20 @@ type Action struct {
 	Number uint32 // the sender's own running number
 	Kind   uint16
 	Data   []byte
+}
+
+// Build asks for something to be built after a plan, which may need many
+// packets.
+type Build struct {
+	Number uint32 // the sender's own running number
+	Plan   []byte
+}
+
+// Built answers a Build.
+type Built struct {
+	Number uint32
+	Sum    uint32 // CRC-32 (IEEE) of the plan as it arrived at the server
+	Plan   []byte
 }
 
 // Welcome answers a Join.
@@ -139,6 +157,26 @@ func (m Action) AppendTo(b []byte) []byte {
 	return append(b, m.Data...)
 }
 
+// AppendTo appends the payload to b. The plan must be of 1 to MaxPlan bytes.
+func (m Build) AppendTo(b []byte) []byte {
+	if !legalPlan(m.Plan) {
+		panic("game: plan is not of 1 to 65536 bytes")
+	}
+	return append(binary.BigEndian.AppendUint32(b, m.Number), m.Plan...)
+}
+
+// AppendTo appends the payload to b, as Build.AppendTo does.
+func (m Built) AppendTo(b []byte) []byte {
+	if !legalPlan(m.Plan) {
+		panic("game: plan is not of 1 to 65536 bytes")
+	}
+	b = binary.BigEndian.AppendUint32(b, m.Number)
+	b = binary.BigEndian.AppendUint32(b, m.Sum)
+	return append(b, m.Plan...)
+}
+
+func legalPlan(plan []byte) bool { return len(plan) > 0 && len(plan) <= MaxPlan }
+
 // AppendTo appends the payload to b.
 func (m Welcome) AppendTo(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, m.Player)
@@ -214,6 +252,22 @@ func ParseAction(b []byte) (Action, error) {
 		return Action{}, fmt.Errorf("parse action: %w", errLength)
 	}
 	return Action{binary.BigEndian.Uint32(b), binary.BigEndian.Uint16(b[4:]), b[6:]}, nil
+}
+
+// ParseBuild reads the payload of a build. Its plan aliases b.
+func ParseBuild(b []byte) (Build, error) {
+	if len(b) < 4 || !legalPlan(b[4:]) {
+		return Build{}, fmt.Errorf("parse build: %w", errLength)
+	}
+	return Build{binary.BigEndian.Uint32(b), b[4:]}, nil
+}
+
+// ParseBuilt reads the payload of a built. Its plan aliases b.
+func ParseBuilt(b []byte) (Built, error) {
+	if len(b) < 8 || !legalPlan(b[8:]) {
+		return Built{}, fmt.Errorf("parse built: %w", errLength)
+	}
+	return Built{binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:]), b[8:]}, nil
 }
 
 // ParseWelcome reads the payload of a welcome.

@@ -42,6 +42,18 @@ func reencode(typ uint8, b []byte) ([]byte, error) {
 	case TypeActionFrom:
 		m, err := ParseActionFrom(b)
 		return m.AppendTo(nil), err
+	case TypeBuild:
+		m, err := ParseBuild(b)
+		if err != nil {
+			return nil, err
+		}
+		return m.AppendTo(nil), nil
+	case TypeBuilt:
+		m, err := ParseBuilt(b)
+		if err != nil {
+			return nil, err
+		}
+		return m.AppendTo(nil), nil
 	case TypePositions:
 		m, err := ParsePositions(b)
 		if err != nil {
@@ -78,6 +90,8 @@ func TestEncoding(t *testing.T) {
 			"00000006 00000007 3f800000 3f800000 3f800000 00000008 c0000000 c0000000 c0000000",
 		},
 		{"chat_from", TypeChatFrom, ChatFrom{9, Chat{7, []byte("a")}}.AppendTo(nil), "00000009 00000007 61"},
+		{"build", TypeBuild, Build{7, []byte{9}}.AppendTo(nil), "00000007 09"},
+		{"built", TypeBuilt, Built{7, 0x01020304, []byte{9}}.AppendTo(nil), "00000007 01020304 09"},
 		{"action_from", TypeActionFrom, ActionFrom{9, Action{8, 1, nil}}.AppendTo(nil), "00000009 00000008 0001"},
 	}
 	for _, tt := range tests {
@@ -115,6 +129,10 @@ func TestParseRejects(t *testing.T) {
 		{"chat_too_long", TypeChat, long},
 		{"chat_not_utf8", TypeChat, []byte{0, 0, 0, 1, 0xff}},
 		{"action_too_long", TypeAction, make([]byte, 6+MaxAction+1)},
+		{"build_without_plan", TypeBuild, make([]byte, 4)},
+		{"plan_too_long", TypeBuild, make([]byte, 4+MaxPlan+1)},
+		{"built_without_plan", TypeBuilt, make([]byte, 8)},
+		{"built_too_long", TypeBuilt, make([]byte, 8+MaxPlan+1)},
 		{"positions_empty", TypePositions, make([]byte, 4)},
 		{"positions_uneven", TypePositions, make([]byte, 4+placedSize+1)},
 		{"positions_too_many", TypePositions, make([]byte, 4+placedSize*(MaxPositions+1))},
@@ -134,6 +152,8 @@ func FuzzParse(f *testing.F) {
 	f.Add(uint8(TypePosition), Position{1, 2, float32(math.NaN())}.AppendTo(nil))
 	f.Add(uint8(TypeChat), Chat{1, []byte("hello")}.AppendTo(nil))
 	f.Add(uint8(TypeAction), Action{1, 2, []byte{3}}.AppendTo(nil))
+	f.Add(uint8(TypeBuild), Build{1, []byte{3}}.AppendTo(nil))
+	f.Add(uint8(TypeBuilt), Built{1, 2, []byte{3}}.AppendTo(nil))
 	f.Add(uint8(TypeWelcome), Welcome{1, 2, 3}.AppendTo(nil))
 	f.Add(uint8(TypeChatFrom), ChatFrom{1, Chat{2, []byte("hello")}}.AppendTo(nil))
 	f.Add(uint8(TypeActionFrom), ActionFrom{1, Action{2, 3, nil}}.AppendTo(nil))

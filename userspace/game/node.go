@@ -1,6 +1,7 @@
 package game
 
 import (
+	"hash/crc32"
 	"math"
 	"slices"
 
@@ -58,6 +59,7 @@ type Node struct {
 
 	entries []Placed
 	encoded []byte
+	built   []byte
 	letter  []byte
 }
 
@@ -168,6 +170,15 @@ func (n *Node) dispatch(m *member, msg session.Message) bool {
 			return false
 		}
 		n.toRoom(m, letterAction, ChannelAction, msg.Payload, true)
+		return true
+	case TypeBuild:
+		build, err := ParseBuild(msg.Payload)
+		if err != nil || !msg.Mode.Reliable() {
+			return false
+		}
+		built := Built{Number: build.Number, Sum: crc32.ChecksumIEEE(build.Plan), Plan: build.Plan}
+		n.built = built.AppendTo(n.built[:0])
+		n.send(m, msg.Mode, msg.Channel, TypeBuilt, n.built)
 		return true
 	case TypeEcho:
 		if len(msg.Payload) > MaxEcho {

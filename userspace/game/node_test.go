@@ -3,6 +3,7 @@ package game
 import (
 	"bytes"
 	"errors"
+	"hash/crc32"
 	"math"
 	"slices"
 	"testing"
@@ -429,6 +430,8 @@ func TestRejected(t *testing.T) {
 		{"position_malformed", true, session.Message{Type: TypePosition, Payload: make([]byte, 11)}},
 		{"join_malformed", false, session.Message{Type: TypeJoin, Payload: nil}},
 		{"leave_outside", false, session.Message{Type: TypeLeave}},
+		{"build_unreliable", true, session.Message{Type: TypeBuild, Mode: session.Unreliable, Payload: make([]byte, 5)}},
+		{"build_malformed", true, session.Message{Type: TypeBuild, Mode: session.ReliableOrdered, Payload: make([]byte, 4)}},
 		{"echo_too_long", false, session.Message{Type: TypeEcho, Payload: make([]byte, MaxEcho+1)}},
 	}
 	for _, tt := range tests {
@@ -457,6 +460,33 @@ func TestEcho(t *testing.T) {
 			p.got[0].Type != TypeEchoed || string(p.got[0].Payload) != "ping" {
 			t.Errorf("%v: got %+v", mode, p.got)
 		}
+	}
+}
+
+func TestBuild(t *testing.T) {
+	w := newWorld(1)
+	p, other := w.connect(0), w.connect(0)
+	p.join(1)
+	other.join(1)
+	p.got, other.got = nil, nil
+	plan := bytes.Repeat([]byte("plan"), MaxPlan/4)
+	for number := range uint32(2) {
+		p.node.Message(p, session.Message{
+			Mode: session.ReliableOrdered, Channel: ChannelBuild, Type: TypeBuild, Payload: Build{number, plan}.AppendTo(nil),
+		})
+	}
+	all := p.take(TypeBuilt)
+	if len(all) != 2 {
+		t.Fatalf("%d answers to 2 plans", len(all))
+	}
+	for number, payload := range all {
+		m, err := ParseBuilt(payload)
+		if err != nil || m.Number != uint32(number) || !bytes.Equal(m.Plan, plan) || m.Sum != crc32.ChecksumIEEE(plan) {
+			t.Errorf("plan %d came back as %d with %d bytes, sum %#x, %v", number, m.Number, len(m.Plan), m.Sum, err)
+		}
+	}
+	if len(other.got) != 0 {
+		t.Errorf("somebody else got %v", other.got)
 	}
 }
 
