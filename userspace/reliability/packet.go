@@ -235,7 +235,11 @@ func (q *Queue) merge(from *Queue) {
 	for p := from.Pop(); p != nil; p = from.Pop() {
 		p.lost = false
 		// from need not be in order throughout.
-		if at == nil || at.prev != nil && at.prev.order > p.order {
+		before := q.tail
+		if at != nil {
+			before = at.prev
+		}
+		if before != nil && before.order > p.order {
 			at = q.head
 		}
 		for at != nil && at.order < p.order {

@@ -600,8 +600,9 @@ type skip struct {
 }
 
 // maxSkips bounds how many are remembered. With more at a time, the rest of a
-// message that was given up before any of it arrived could be awaited in vain.
-const maxSkips = 64
+// message that was given up before any of it arrived could be awaited in vain,
+// and one that is skipped chunk by chunk be answered more than once.
+const maxSkips = 256
 
 // find reports whether message id of channel was given up by a packet within
 // a receive window of sequence. Beyond that an id can come again.

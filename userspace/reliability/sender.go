@@ -51,9 +51,9 @@ const Never = uint64(math.MaxUint64)
 // event by itself; if the probes are not answered either, everything in flight
 // is lost, and the timeout doubles (RFC 6298).
 //
-// Where the path loses, or is not known yet, and little is in flight, nothing that is sent later would
-// show a loss in time. There small packets are sent a second time before it is
-// known whether the first came; urgent ones always.
+// Where the path loses, or is not known yet, and little is in flight, nothing
+// that is sent later would show a loss in time. There small packets are sent a
+// second time before it is known whether the first came; urgent ones always.
 //
 // What turns out to have arrived before it was sent again (Eifel, RFC 3522)
 // takes back what its loss did to the congestion window.
@@ -630,8 +630,8 @@ func (s *Sender) answerBy(p *Packet) uint64 {
 }
 
 // planEarly has p sent twice where that makes sense: the path loses as far as is
-// known, p is small, and it is urgent or there is too little in flight to show its loss, with no
-// queue that a second copy would make longer.
+// known, p is small, and it is urgent or there is too little in flight to show
+// its loss, with no queue that a second copy would make longer.
 func (s *Sender) planEarly(p *Packet) {
 	lossy := s.lossShare >= lossyShare || s.judged < unknownPath
 	if !lossy || p.length > earlySize || s.earlyCount == earlySlots {

@@ -84,15 +84,6 @@ func (o *Outgoing) Total() int { return (len(o.payload) + o.chunk - 1) / o.chunk
 // Remaining returns the number of chunks that were not produced yet.
 func (o *Outgoing) Remaining() int { return (len(o.payload) - o.next + o.chunk - 1) / o.chunk }
 
-// Size returns the bytes of the message.
-func (o *Outgoing) Size() int { return len(o.payload) }
-
-// Channel returns the channel as on the wire, with wire.Unordered.
-func (o *Outgoing) Channel() uint8 { return o.channel }
-
-// ID returns the id of the message.
-func (o *Outgoing) ID() uint16 { return o.id }
-
 // OutgoingPool makes Outgoing messages and keeps unused memory for later. The
 // zero value is ready; sessions of one owner share one.
 type OutgoingPool struct {
