@@ -314,7 +314,7 @@ type Stats struct {
 	PacingRate           float64                     // packets per second, 0 for no limit
 	InFlight             int                         // packets
 	CongestionWindow     int                         // packets
-	Queued               int                         // bytes waiting to be sent for the first time
+	Queued               int                         // bytes waiting to be sent for the first time, of large messages until acknowledged
 	HeldMessages         int                         // waiting for others to be handed over
 	HeldPackets          int                         // they lie in
 	HeldLarge            int                         // bytes of messages larger than a packet, incomplete or waiting
