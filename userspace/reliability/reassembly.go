@@ -116,7 +116,7 @@ type ReassemblyStats struct {
 // there is none, unreliable messages that are incomplete give way, the one
 // that waits longest for a chunk first; reliable ones never do.
 //
-// Its own memory grows with what is under way, up to about 6 KiB, and then
+// Its own memory grows with what is under way, up to about 8 KiB, and then
 // nothing is allocated.
 type Reassembler struct {
 	Stats ReassemblyStats

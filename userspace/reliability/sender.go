@@ -197,7 +197,12 @@ func (s *Sender) MaySendMessages(messages, window int, u Urgency, now uint64) bo
 // Room returns how many messages the next packet may have.
 func (s *Sender) Room() int { return MaxAhead - s.messages }
 
-// mayFly asks the congestion window and the pacer.
+// Free reports whether congestion window and pacer let a packet go now.
+func (s *Sender) Free(now uint64) bool {
+	return s.flying.Len() < s.cc.Window() && s.pacer.Next(now, s.cc.PacingRate()) <= now
+}
+
+// mayFly asks the congestion window and the pacer for a packet that waits.
 func (s *Sender) mayFly(now uint64) bool {
 	if s.flying.Len() >= s.cc.Window() {
 		s.limited = true

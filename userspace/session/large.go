@@ -117,6 +117,9 @@ func (s *Session) addTransfer(o *Outgoing, before *transfer) error {
 func (s *Session) nextTransfer() *transfer {
 	var best *transfer
 	full := false // the peer has no room for another one
+	open := slices.ContainsFunc(s.large.transfers, func(t *transfer) bool {
+		return t.begun && !t.cut() && t.message.Mode.Reliable()
+	})
 	for _, t := range s.large.transfers {
 		if t.begun && !t.cut() && s.now >= t.chunkAt+starving {
 			best = t
@@ -129,15 +132,29 @@ func (s *Session) nextTransfer() *transfer {
 			best = t
 			continue
 		}
+		if open && t.message.Mode.Reliable() && !s.mayPreempt(t) {
+			continue
+		}
 		full = full || t.message.Mode.Reliable() && s.large.unfinished+t.size > s.peerReassembly
 		if _, behind := s.out.waiting(t.message.Mode, t.message.Channel); !full && !behind {
 			best = t
 		}
 	}
-	if best == nil || !s.mayTransfer(best) {
+	if best == nil {
+		return nil
+	}
+	if !s.mayTransfer(best) {
+		s.out.held = true
 		return nil
 	}
 	return best
+}
+
+// mayPreempt reports whether t may go before one that is begun. Where the peer
+// has no memory for it, its chunks wait in their packets, and must leave room for
+// those of the other, which ends the wait.
+func (s *Session) mayPreempt(t *transfer) bool {
+	return t.size/s.chunkSize() < (s.peerWindow-s.snd.Outstanding())/transferReserve
 }
 
 // mayTransfer asks what bounds a chunk. Some of the peer's window stays for

@@ -194,6 +194,55 @@ func TestLargeMessagesWaitForMemory(t *testing.T) {
 	}
 }
 
+// oneAtATime has room for one message.
+type oneAtATime struct {
+	reliability.Heap
+	taken bool
+}
+
+func (m *oneAtATime) Open(session uint64, reliable bool, channel uint8, id uint16, f wire.Fragment) (uint32, bool) {
+	if m.taken {
+		return 0, false
+	}
+	m.taken = true
+	return m.Heap.Open(session, reliable, channel, id, f)
+}
+
+func (m *oneAtATime) Free(handle uint32) {
+	m.taken = false
+	m.Heap.Free(handle)
+}
+
+// TestLargeMessagesDoNotLockEachOther: one that has no memory at the peer and
+// takes all its packets would keep that one from being completed which has.
+func TestLargeMessagesDoNotLockEachOther(t *testing.T) {
+	n := &narrow{window: 1000}
+	p := newPair(t, n.config(), Config{Memory: new(oneAtATime)})
+	step := func() {
+		p.now += ms
+		p.c.Tick(p.now)
+		p.s.Tick(p.now)
+		for k := p.c.Fill(p.buf[:], p.now); k > 0; k = p.c.Fill(p.buf[:], p.now) {
+			p.room = 64 - len(p.bodies)
+			p.up(p.buf[:k])
+		}
+	}
+	p.room = 64
+	p.send(p.c, Unreliable, 0, "tell the room")
+	step()
+	p.queue(Outgoing{Mode: ReliableUnordered, Priority: Low, Payload: blob(60_000, 1)})
+	p.up(p.buf[:p.c.Fill(p.buf[:], p.now)])
+	for i := range 5 {
+		p.queue(Outgoing{Mode: ReliableUnordered, Priority: Critical, Payload: blob(5000*(1+i*i), 2)})
+	}
+	for range 3000 {
+		step()
+	}
+	if len(p.fromClient) != 7 || p.s.State() != Open {
+		t.Errorf("%d of 7 messages, %d packets held, server %v (%v)", len(p.fromClient), len(p.bodies), p.s.State(), p.s.Reason())
+	}
+}
+
 // TestStalledTransferEndsTheSession: a reliable message whose chunks cease to
 // come can never be handed over.
 func TestStalledTransferEndsTheSession(t *testing.T) {

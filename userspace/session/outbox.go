@@ -63,6 +63,7 @@ type outbox struct {
 	lanes  [2][priorities]lane // unreliable and reliable
 	bytes  [2]int
 	credit [priorities + 1]int // of shares
+	held   bool                // a packet could not leave when a class had its turn
 	fin    *reliability.Packet
 
 	// Where the newest message of an ordered or sequenced channel waits. While
@@ -251,24 +252,42 @@ func (s *Session) nextPacket() (p *reliability.Packet, reliable bool) {
 	if s.out.empty() && len(s.large.transfers) == 0 {
 		return s.nextFin(), true
 	}
-	for refilled := false; ; refilled = true {
-		waiting := false
-		for class := range shares {
-			if s.out.credit[class] == 0 {
-				waiting = true
-				continue
-			}
-			if p, reliable := s.fromClass(class); p != nil {
-				p.Priority = uint8(min(class, int(Low)))
-				s.out.credit[class]--
-				return p, reliable
-			}
+	s.out.held = false
+	spent := false // somebody's share
+	for class := range shares {
+		if s.out.credit[class] == 0 {
+			spent = true
+		} else if p, reliable := s.fromClass(class); p != nil {
+			s.out.credit[class]--
+			return p, reliable
 		}
-		if !waiting || refilled {
-			return nil, false
-		}
-		s.out.credit = shares
 	}
+	if !spent {
+		return nil, false
+	}
+	if s.out.held && !(s.budget.next(s.now) <= s.now && s.snd.Free(s.now)) {
+		// It stays the turn of those with a share left. Only what nothing holds
+		// back goes before them.
+		return s.popUnreliable(), false
+	}
+	s.out.credit = shares
+	for class := range shares {
+		if p, reliable := s.fromClass(class); p != nil {
+			s.out.credit[class]--
+			return p, reliable
+		}
+	}
+	return nil, false
+}
+
+// popUnreliable takes an unreliable packet that may leave now, nil if none may.
+func (s *Session) popUnreliable() *reliability.Packet {
+	for priority := Critical; priority <= Low; priority++ {
+		if kind, ok := s.candidate(priority); ok && kind == 0 {
+			return s.pop(kind, priority)
+		}
+	}
+	return nil
 }
 
 // fromClass takes the packet of a class that may leave now, nil if none may.
@@ -283,6 +302,7 @@ func (s *Session) fromClass(class int) (p *reliability.Packet, reliable bool) {
 	for t := s.nextTransfer(); t != nil; t = s.nextTransfer() {
 		if p, reliable = s.chunk(t); p != nil {
 			s.join(p, index(reliable))
+			p.Priority = uint8(Low)
 			return p, reliable
 		}
 	}
@@ -291,21 +311,23 @@ func (s *Session) fromClass(class int) (p *reliability.Packet, reliable bool) {
 
 // candidate says from which lane of a priority a packet may leave now.
 func (s *Session) candidate(p Priority) (kind int, ok bool) {
-	if p != Critical && s.budget.next(s.now) > s.now {
-		return 0, false
-	}
-	if s.ready(&s.out.lanes[0][p]) {
-		return 0, true
-	}
 	l := &s.out.lanes[1][p]
-	if !s.ready(l) {
+	unreliable := s.ready(&s.out.lanes[0][p])
+	switch {
+	case !unreliable && !s.ready(l):
 		return 0, false
+	case p != Critical && s.budget.next(s.now) > s.now:
+		s.out.held = true
+		return 0, false
+	case unreliable:
+		return 0, true
 	}
 	urgency := reliability.Paced
 	if p == Critical {
 		urgency = reliability.Urgent
 	}
 	if !s.snd.MaySend(l.packets.Front(), s.peerWindow, urgency, s.now) {
+		s.out.held = true
 		s.noteBlocked()
 		return 0, false
 	}
@@ -335,7 +357,7 @@ func (s *Session) nextFin() *reliability.Packet {
 // where they fit in.
 func (s *Session) pop(kind int, priority Priority) *reliability.Packet {
 	p := s.take(kind, priority)
-	p.Urgent = priority == Critical
+	p.Priority, p.Urgent = uint8(priority), priority == Critical
 	s.join(p, kind)
 	return p
 }

@@ -61,17 +61,39 @@ func TestPrioritiesShareTheWindow(t *testing.T) {
 	}
 	p.exchange()
 	// Critical messages have a reserve beyond a window of nothing.
-	if got := p.marks(); got != strings.Repeat("c", 40) {
+	if got := p.marks(); got != strings.Repeat("c", shares[Critical]) {
 		t.Errorf("into a window of nothing: %q", got)
 	}
 	p.fromClient = nil
 	n.window = 1
-	for len(p.fromClient) < 120 {
+	for len(p.fromClient) < 160-shares[Critical] {
 		p.after(1 * ms)
 	}
 	share := strings.Repeat("h", 8) + strings.Repeat("n", 4) + "l"
-	if got := p.marks(); !strings.HasPrefix(got, share+share+share) {
+	if got := p.marks(); !strings.HasPrefix(got, share+strings.Repeat("c", 16)+share+strings.Repeat("c", 8)+share) {
 		t.Errorf("order %q", got)
+	}
+}
+
+// TestSharesHoldWherePacketsLeaveOneByOne: what is held back keeps its turn.
+func TestSharesHoldWherePacketsLeaveOneByOne(t *testing.T) {
+	n := &narrow{window: 1000, rate: 1000}
+	p := newPair(t, n.config(), Config{})
+	for _, priority := range []Priority{High, Normal, Low} {
+		for range 70 {
+			p.queue(Outgoing{Mode: ReliableUnordered, Priority: priority, Payload: p.filler("chnl"[priority])})
+		}
+	}
+	p.queue(Outgoing{Mode: ReliableUnordered, Priority: Low, Payload: append([]byte("L"), blob(100_000, 1)...)})
+	p.after(80 * ms)
+	got := p.marks()
+	for mark, want := range map[string]int{"h": 30, "n": 15, "l": 4} {
+		if strings.Count(got, mark) < want {
+			t.Errorf("less than %d of %q: %q", want, mark, got)
+		}
+	}
+	if got := p.s.Stats().Reassembly.Chunks[reliability.ChunkKept]; got < 15 {
+		t.Errorf("%d chunks", got)
 	}
 }
 
