@@ -117,7 +117,7 @@ const (
 
 // closingRTO is the longest retransmission timeout of a session that closes:
 // the peer does not linger for long.
-const closingRTO = 500 * time.Millisecond
+const closingRTO = 250 * time.Millisecond
 
 // Errors of Send.
 var (
