@@ -36,12 +36,12 @@ struct packet {
 	__u32 worker; /* to steer to */
 	/* Its acknowledgement block. */
 	__u32 delay;
-	__u64 echo; /* 0 where there is none */
-	__u32 sack_words;
+	__u64 echo;	 /* 0 where there is none */
 	__u8 compact;	 /* the profile */
 	__u8 frag;	 /* compact: says that there is a fragment */
-	__u8 block_says; /* compact: what its block begins with */
-	__u8 pad;
+	__u8 block_says; /* what its block begins with */
+	__u8 sack_words;
+	/* What it selects, until accept() has it; then what it is told. */
 	__u64 sack[ACKB_WORDS_MAX];
 };
 
@@ -152,7 +152,7 @@ static __always_inline enum gate_outcome read_compact_header(struct xdp_md *ctx,
 		h = frame_bytes(ctx, at, COMPACT_HDR_LEN + COMPACT_ACK_LEN);
 		if (!h)
 			return OUTCOME_drop_udp_length;
-		p->block_says = h[COMPACT_OFF_WORDS];
+		p->block_says = h[COMPACT_OFF_SAYS];
 		p->ack = get16(h + COMPACT_OFF_ACK);
 		p->window = get16(h + COMPACT_OFF_WINDOW);
 		p->body += COMPACT_ACK_LEN;
@@ -369,7 +369,7 @@ static __always_inline bool read_ack_block(struct xdp_md *ctx,
 {
 	__u32 sent = READ_ONCE(f->snd_nxt) - p->ack; /* from ack on */
 	__u32 fixed = p->compact ? COMPACT_ECHO_LEN : ACKB_FIXED_LEN - 1;
-	__u32 words = p->block_says;
+	__u32 words = 0, offset;
 	__u8 *b;
 
 	if (!p->compact) {
@@ -378,14 +378,19 @@ static __always_inline bool read_ack_block(struct xdp_md *ctx,
 		b = frame_bytes(ctx, p->body, 1);
 		if (!p->body_len || !b)
 			return false;
-		words = b[0];
+		p->block_says = b[0];
 		p->body += 1;
 		p->body_len -= 1;
 	}
-	if (!words)
+	if (!p->block_says)
 		return true;
-	if (words > ACKB_WORDS_MAX + 1 || !(s->features & FEATURE_SACK) ||
-	    p->body_len < fixed + 8 * (words - 1))
+	offset = p->block_says >> ACKB_OFFSET_SHIFT;
+	if (p->block_says != ACKB_NO_WORDS) {
+		words = ackb_words(p->block_says);
+		if (words - 1 >= ACKB_WORDS_MAX || offset + words > RCV_WORDS)
+			return false;
+	}
+	if (!(s->features & FEATURE_SACK) || p->body_len < fixed + 8 * words)
 		return false;
 	if (unlikely(p->compact)) {
 		b = frame_bytes(ctx, p->body, COMPACT_ECHO_LEN);
@@ -402,11 +407,12 @@ static __always_inline bool read_ack_block(struct xdp_md *ctx,
 	}
 	p->body += fixed;
 	p->body_len -= fixed;
-	p->sack_words = words - 1;
+	p->sack_words = words;
 	if ((__s32)sent < 0)
 		sent = 0;
 	for (__u32 i = 0; i < ACKB_WORDS_MAX; i++) {
-		__u32 first = 64 * i + 1; /* distance of bit 0 from ack */
+		/* distance of bit 0 from ack */
+		__u32 first = 64 * (offset + i) + 1;
 		__u64 bits;
 
 		if (i >= p->sack_words)
@@ -418,7 +424,7 @@ static __always_inline bool read_ack_block(struct xdp_md *ctx,
 		if (sent <= first ? bits != 0
 				  : sent - first < 64 && bits >> (sent - first))
 			return false;
-		if (!bits && i == p->sack_words - 1)
+		if (!bits && (!i || i == p->sack_words - 1))
 			return false;
 		p->sack[i] = bits;
 		p->body += 8;
@@ -448,6 +454,69 @@ static __always_inline void flow_end(struct flow *f)
 }
 
 /*
+ * Forgets what was selected up to ack, the new one, and lets sack_high follow:
+ * all that the common case does.
+ */
+static __always_inline void sack_pass(struct flow *f, __u32 ack)
+{
+	__u32 next = f->ack + 1;
+
+	if (f->sack_high == f->ack) {
+		f->sack_high = ack;
+		return;
+	}
+	if ((__s32)(f->sack_high - ack) <= 1) {
+		for (int i = 0; i < RCV_WORDS; i++)
+			f->sack[i] = 0;
+		f->sack_high = ack;
+		return;
+	}
+	for (int i = 0; i <= RCV_WORDS; i++) {
+		__u32 left = ack + 1 - next;
+		__u32 shift = next % 64;
+		__u64 passed = ~0ULL;
+
+		if (left < 64)
+			passed = (1ULL << left) - 1;
+		f->sack[(next / 64) % RCV_WORDS] &= ~(passed << shift);
+		if (left <= 64 - shift)
+			break;
+		next += 64 - shift;
+	}
+}
+
+/* Takes over the words of p's block and returns what is new in them. */
+static __always_inline __u64 sack_take(struct flow *f, const struct packet *p)
+{
+	__u32 from = p->ack + 1 + 64 * (p->block_says >> ACKB_OFFSET_SHIFT);
+	__u32 shift = from % 64;
+	__u32 high = f->sack_high;
+	__u64 last = 0, news = 0;
+
+	for (__u32 i = 0; i < ACKB_WORDS_MAX; i++, from += 64) {
+		__u64 *word = &f->sack[(from / 64) % RCV_WORDS];
+		__u64 bits = p->sack[i];
+
+		if (i >= p->sack_words)
+			break;
+		news |= bits << shift & ~*word;
+		*word |= bits << shift;
+		if (shift) {
+			word = &f->sack[(from / 64 + 1) % RCV_WORDS];
+			news |= bits >> (64 - shift) & ~*word;
+			*word |= bits >> (64 - shift);
+		}
+		last = bits;
+	}
+	/* From is behind the last word by now, which is not zero. */
+	if (last)
+		high = from - __builtin_clzll(last);
+	if ((__s32)(high - f->sack_high) > 0)
+		f->sack_high = high;
+	return news;
+}
+
+/*
  * Counts an accepted packet and takes over what it acknowledges. Runs under
  * the session's lock; returns whether the worker has something to look at.
  */
@@ -471,20 +540,13 @@ static __always_inline bool accept(struct session *s, struct flow *f,
 	/* Another CPU may have taken a newer one since kind was found. */
 	if (kind == ACK_FRESH && ack_kind(f, p->ack) == ACK_FRESH) {
 		if (p->ack != f->ack) {
+			sack_pass(f, p->ack);
 			f->ack = p->ack;
-			f->sack_words = 0;
-			for (int i = 0; i < ACKB_WORDS_MAX; i++)
-				f->sack[i] = 0;
 			changed = true;
 			news = 1;
 		}
 		if (p->sack_words) {
-			for (int i = 0; i < ACKB_WORDS_MAX; i++) {
-				news |= p->sack[i] & ~f->sack[i];
-				f->sack[i] |= p->sack[i];
-			}
-			if (p->sack_words > f->sack_words)
-				f->sack_words = p->sack_words;
+			news |= sack_take(f, p);
 			changed = true;
 		}
 		if (p->window != f->window) {
@@ -594,17 +656,17 @@ static __noinline void build_compact_ack(const struct session *s,
 	if (!(s->features & FEATURE_SACK))
 		return;
 	/* The echo is bytes 13 to 16, and there is no delay. */
-	r->words[1] |= (__u64)(1 + v->words) << 56 | (__u32)p->timestamp >> 8;
+	r->words[1] |= (__u64)v->says << 56 | (__u32)p->timestamp >> 8;
 	r->words[2] = p->timestamp << 56;
-	if (v->words) {
-		r->words[2] |= v->sack[0] >> 24;
+	if (v->says != ACKB_NO_WORDS) {
+		r->words[2] |= p->sack[0] >> 24;
 		for (int i = 1; i < ACKB_WORDS_MAX; i++)
 			r->words[2 + i] =
-				v->sack[i - 1] << 40 | v->sack[i] >> 24;
-		r->words[2 + ACKB_WORDS_MAX] = v->sack[ACKB_WORDS_MAX - 1]
+				p->sack[i - 1] << 40 | p->sack[i] >> 24;
+		r->words[2 + ACKB_WORDS_MAX] = p->sack[ACKB_WORDS_MAX - 1]
 					       << 40;
 	}
-	r->len += COMPACT_ECHO_LEN + 8 * (v->words & 7);
+	r->len += COMPACT_ECHO_LEN + 8 * ackb_words(v->says);
 }
 
 static __always_inline void
@@ -621,18 +683,18 @@ build_ack(const struct session *s, const struct flow *f, const struct packet *p,
 	if (!(s->features & FEATURE_SACK))
 		return;
 	/* Byte 21, behind the header, is the third last of words[2]. */
-	r->words[2] |= (1 + v->words) << 16 | p->timestamp >> 48;
+	r->words[2] |= v->says << 16 | p->timestamp >> 48;
 	r->words[3] = p->timestamp << 16; /* and no delay */
 	r->words[4] = 0;
-	if (v->words) {
-		r->words[4] = v->sack[0] >> 16;
+	if (v->says != ACKB_NO_WORDS) {
+		r->words[4] = p->sack[0] >> 16;
 		for (int i = 1; i < ACKB_WORDS_MAX; i++)
 			r->words[4 + i] =
-				v->sack[i - 1] << 48 | v->sack[i] >> 16;
-		r->words[4 + ACKB_WORDS_MAX] = v->sack[ACKB_WORDS_MAX - 1]
+				p->sack[i - 1] << 48 | p->sack[i] >> 16;
+		r->words[4 + ACKB_WORDS_MAX] = p->sack[ACKB_WORDS_MAX - 1]
 					       << 48;
 	}
-	r->len = HDR_LEN + ACKB_FIXED_LEN + 8 * (v->words & 7);
+	r->len = HDR_LEN + ACKB_FIXED_LEN + 8 * ackb_words(v->says);
 }
 
 /* Duplicates and keepalives: answered from what is already known. */
@@ -648,7 +710,7 @@ reacknowledge(const struct config *cfg, struct session *s, struct flow *f,
 	if (duplicate)
 		s->duplicates++;
 	changed = accept(s, f, p, kind);
-	window_view(s, &view);
+	window_view(s, p->seq, &view, p->sack);
 	bpf_spin_unlock(&s->lock);
 	if (changed)
 		mark_dirty(s);
@@ -764,7 +826,7 @@ commit(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 		s->duplicates++;
 	}
 	changed = accept(s, f, p, kind);
-	window_view(s, &view);
+	window_view(s, p->seq, &view, p->sack);
 	bpf_spin_unlock(&s->lock);
 	if (changed)
 		mark_dirty(s);

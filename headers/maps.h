@@ -16,7 +16,7 @@
 #include "proto.h"
 #include "stats.h"
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 
 #define CACHE_LINE  64
 #define MAX_PORTS   4
@@ -105,19 +105,24 @@ struct session {
 struct flow {
 	/* Written by XDP. */
 	__u32 version;
-	__u32 ack;    /* next sequence the client expects */
-	__u16 window; /* what it advertised, packets beyond ack */
-	__u16 sack_words;
+	__u32 ack;	 /* next sequence the client expects */
+	__u32 window;	 /* what it advertised, packets beyond ack */
 	__u32 rtt_us;	 /* newest sample, 0 before the first */
 	__u32 rtt_count; /* samples taken */
 	__u32 echo;	 /* of the newest news of arrivals, low 32 bits, or 0 */
 	__u64 last_seen; /* ns, CLOCK_MONOTONIC */
-	__u64 sack
-		[ACKB_WORDS_MAX]; /* bit i of word w: ack + 1 + 64 w + i arrived */
+	__u32 sack_high; /* one past the highest bit of sack; without any, ack */
+	__u32 pad0;
+	__u64 pad1[3];
 	/* A second line, which hardly changes. */
 	__u32 ece;	  /* fresh acknowledgements that carried ECE */
 	__u32 advertised; /* the last window of an answer, packets */
-	__u64 pad1[7];
+	__u64 pad2[7];
+	/*
+	 * Bit sequence % RCV_WINDOW: that packet arrived, of those up to
+	 * RCV_WINDOW beyond ack. Untouched while nothing is missing.
+	 */
+	__u64 sack[RCV_WORDS];
 
 	/* Written by the owning worker. */
 	__u64 id;      /* of the session */
@@ -140,7 +145,7 @@ struct flow {
 };
 
 _Static_assert(sizeof(struct session_key) == 36, "session_key");
-_Static_assert(sizeof(struct flow) == 256, "flow: two halves of 128 bytes");
+_Static_assert(sizeof(struct flow) == 384, "flow: 256 bytes, and 128");
 
 /* Commit slot states. */
 #define SLOT_FREE      0

@@ -56,12 +56,12 @@ _Static_assert(SYNACK_MAX_LEN < SYN_MIN_LEN, "no amplification");
 #define COMPACT_OFF_PRIORITY 3 /* u8 */
 #define COMPACT_OFF_TSTAMP   4 /* u32, microseconds of the sender's clock */
 
-#define COMPACT_ACK_LEN	   5 /* words u8, ack u16, window u16 */
-#define COMPACT_OFF_WORDS  8
+#define COMPACT_ACK_LEN	   5 /* says u8, ack u16, window u16 */
+#define COMPACT_OFF_SAYS   8
 #define COMPACT_OFF_ACK	   9
 #define COMPACT_OFF_WINDOW 11
 
-/* With words: echo u32, delay u16 in units of 16 microseconds, the bitmap. */
+/* If it says anything: echo u32, delay u16 in units of 16 microseconds, the bitmap. */
 #define COMPACT_ECHO_LEN   6
 #define COMPACT_DELAY_UNIT 16
 
@@ -97,12 +97,16 @@ _Static_assert(SYNACK_MAX_LEN < SYN_MIN_LEN, "no amplification");
 
 /*
  * Acknowledgement block, first in the body of every packet of a session that
- * negotiated SACK, except HELLO and RST: words u8; where it is not zero, echo
- * u64, delay u32 and words - 1 bitmap words of 64 bits.
+ * negotiated SACK, except HELLO and RST: says u8; where it is not zero, echo
+ * u64, delay u32 and bitmap words of 64 bits, one less than the low three bits
+ * of says. The bits above are how many words of the receive window are left
+ * out before them.
  */
-#define ACKB_FIXED_LEN 13
-#define ACKB_WORDS_MAX 4
-#define ACKB_MAX_LEN   (ACKB_FIXED_LEN + 8 * ACKB_WORDS_MAX)
+#define ACKB_FIXED_LEN	  13
+#define ACKB_WORDS_MAX	  4
+#define ACKB_NO_WORDS	  1
+#define ACKB_OFFSET_SHIFT 3
+#define ACKB_MAX_LEN	  (ACKB_FIXED_LEN + 8 * ACKB_WORDS_MAX)
 
 #define ACK_MAX_LEN (HDR_LEN + ACKB_MAX_LEN)
 

@@ -70,28 +70,40 @@ static __always_inline void window_mark(struct session *s, __u32 seq)
 	s->rcv_nxt = next;
 }
 
+/* Bitmap words of a block that is not empty, from its first byte. */
+static __always_inline __u32 ackb_words(__u32 says)
+{
+	return (says & ((1 << ACKB_OFFSET_SHIFT) - 1)) - ACKB_NO_WORDS;
+}
+
 /* What an acknowledgement says of the window, taken under the lock. */
 struct window_view {
 	__u32 rcv_nxt;
-	__u32 words;
+	__u32 says; /* an acknowledgement block's first byte */
 	__u32 committed;
 	__u32 marked;
 	__u32 window; /* to be advertised, set by the caller */
-	__u32 pad;
-	__u64 sack[ACKB_WORDS_MAX];
 };
 
-static __always_inline void window_view(const struct session *s,
-					struct window_view *v)
+/*
+ * The words of a block that answers seq end with the one of seq, where it is
+ * beyond the first ones. There are ACKB_WORDS_MAX at sack, if the block has any.
+ */
+static __always_inline void window_view(const struct session *s, __u32 seq,
+					struct window_view *v, __u64 *sack)
 {
 	__u32 from = s->rcv_nxt + 1;
+	__u32 offset = 0, words = 0;
 
 	v->rcv_nxt = s->rcv_nxt;
-	v->words = 0;
+	v->says = ACKB_NO_WORDS;
 	v->committed = s->committed;
 	v->marked = s->marked;
 	if (s->rcv_high == s->rcv_nxt)
 		return;
+	if (seq - from < RCV_WINDOW && seq - from >= 64 * ACKB_WORDS_MAX)
+		offset = (seq - from) / 64 - (ACKB_WORDS_MAX - 1);
+	from += 64 * offset;
 	for (int i = 0; i < ACKB_WORDS_MAX; i++, from += 64) {
 		__u32 shift = from % 64;
 		__u64 bits = s->rcv_bits[(from / 64) % RCV_WORDS] >> shift;
@@ -99,10 +111,20 @@ static __always_inline void window_view(const struct session *s,
 		if (shift)
 			bits |= s->rcv_bits[(from / 64 + 1) % RCV_WORDS]
 				<< (64 - shift);
-		v->sack[i] = bits;
+		sack[i] = bits;
 		if (bits)
-			v->words = i + 1;
+			words = i + 1;
 	}
+	if (!words)
+		return;
+	for (int i = 1; i < ACKB_WORDS_MAX && !sack[0]; i++) {
+		for (int j = 1; j < ACKB_WORDS_MAX; j++)
+			sack[j - 1] = sack[j];
+		sack[ACKB_WORDS_MAX - 1] = 0;
+		words--;
+		offset++;
+	}
+	v->says = offset << ACKB_OFFSET_SHIFT | (ACKB_NO_WORDS + words);
 }
 
 /* The replay window of unreliable packets. Runs under the session's lock. */

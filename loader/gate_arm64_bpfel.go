@@ -70,16 +70,18 @@ type gateFlow struct {
 	_          structs.HostLayout
 	Version    uint32
 	Ack        uint32
-	Window     uint16
-	SackWords  uint16
+	Window     uint32
 	RttUs      uint32
 	RttCount   uint32
 	Echo       uint32
 	LastSeen   uint64
-	Sack       [4]uint64
+	SackHigh   uint32
+	Pad0       uint32
+	Pad1       [3]uint64
 	Ece        uint32
 	Advertised uint32
-	Pad1       [7]uint64
+	Pad2       [7]uint64
+	Sack       [16]uint64
 	Id         uint64
 	SndNxt     uint32
 	State      uint32

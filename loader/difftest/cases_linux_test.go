@@ -81,14 +81,14 @@ func (b *builder) add(name string, turns ...any) {
 // of wraps a payload as the peer's packets are.
 func of(p *peer, payload []byte) []byte { return wrap(nil, p.link, &p.key, payload) }
 
-// packet seals header, block and body. words is the acknowledgement block's
+// packet seals header, block and body. says is the acknowledgement block's
 // first byte, or noBlock; the block echoes the microsecond 1 ms ago.
-func packet(flags wire.Flags, seq, ack uint32, words int, bitmap []uint64, body string) []byte {
+func packet(flags wire.Flags, seq, ack uint32, says int, bitmap []uint64, body string) []byte {
 	b := wire.Header{Sequence: seq, Ack: ack, Flags: flags, Window: 64, Timestamp: 0x1122334455667788}.AppendTo(nil)
-	if words != noBlock {
-		b = append(b, byte(words))
+	if says != noBlock {
+		b = append(b, byte(says))
 	}
-	if words > 0 {
+	if says > 0 {
 		b = binary.BigEndian.AppendUint64(b, caseNow/1000-1000)
 		b = binary.BigEndian.AppendUint32(b, 100)
 		for _, w := range bitmap {
@@ -270,6 +270,12 @@ func (b *builder) acknowledgements() {
 	b.add("sack_of_the_newest", ack(una, 2, 1<<(sent-2)), gate.AbsorbAck)
 	b.add("sack_of_the_unsent", ack(una, 2, 1<<(sent-1)), gate.DropAckBlock)
 	b.add("sack_ends_in_zero", ack(una, 3, 1, 0), gate.DropAckBlock)
+	b.add("sack_begins_with_zero", ack(una, 3, 0, 1), gate.DropAckBlock)
+	b.add("sack_with_offset_of_the_unsent", ack(una, 1<<3|2, 1), gate.DropAckBlock)
+	b.add("sack_with_offset_without_words", ack(una, 1<<3|1), gate.DropAckBlock)
+	b.add("sack_beyond_the_window", ack(una, 15<<3|3, 1, 1), gate.DropAckBlock)
+	b.add("sack_without_count", ack(una, 1<<3), gate.DropAckBlock)
+	b.add("sack_behind", ack(una-500, 7<<3|2, 1), gate.AbsorbAckStale)
 	b.add("sack_of_five_words", ack(una, 6, 1, 1, 1, 1, 1), gate.DropAckBlock)
 	b.add("sack_cut_off", ack(una, 3, 1), gate.DropAckBlock)
 	b.add("no_block_at_all", ack(una, noBlock), gate.DropAckBlock)
@@ -288,6 +294,8 @@ func (b *builder) reliable() {
 	b.add("in_order_over_the_wrap", b.sixData(0), gate.TXAck, b.sixData(1), gate.TXAck, b.sixData(2), gate.TXAck)
 	b.add("reordered", b.fourData(2), gate.TXAck, b.fourData(0), gate.TXAck, b.fourData(1), gate.TXAck, b.fourData(2), gate.TXAckDuplicate)
 	b.add("far_ahead", data(first+257, message("x")), gate.TXAck, data(first+256, message("x")), gate.TXAck, b.fourData(0), gate.TXAck)
+	b.add("farther_ahead", data(first+3, message("x")), gate.TXAck, data(first+700, message("x")), gate.TXAck,
+		data(first+300, message("x")), gate.TXAck, data(first+700, message("x")), gate.TXAckDuplicate, b.fourData(0), gate.TXAck)
 	b.add("duplicate", b.fourData(0), gate.TXAck, b.fourData(0), gate.TXAckDuplicate)
 	b.add("duplicate_with_garbage", b.fourData(0), gate.TXAck, data(first, "\x00garbage"), gate.TXAckDuplicate)
 	b.add("end_of_the_window", data(first+1023, message("x")), gate.TXAck)

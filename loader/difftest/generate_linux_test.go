@@ -457,7 +457,7 @@ func (g *generator) sequence(s *gate.SessionState) uint32 {
 	case 3:
 		return next + uint32(d.n(wire.ReceiveWindow))
 	case 4:
-		return next + pick(d, uint32(63), 64, 65, 255, 256, 257, 258, 1022, 1023, 1024, 1025)
+		return next + pick(d, uint32(63), 64, 65, 255, 256, 257, 258, 320, 321, 960, 961, 1022, 1023, 1024, 1025)
 	case 5:
 		return next - 1 - uint32(d.n(20))
 	case 6:
@@ -500,18 +500,27 @@ func (g *generator) block(b []byte, p *peer, h *wire.Header, flow *commit.Flow) 
 		return b, 0
 	}
 	sent := int(int32(flow.SndNxt() - h.Ack - 1)) // bits that may be set
-	words := pick(d, 0, 0, 1, 1, 2, 2, 3, 4, 5)
-	if most := (max(sent, 0) + 63) / 64; words > 1+most && !d.one(30) {
+	words, offset := pick(d, 0, 0, 1, 1, 2, 2, 3, 4, 5), 0
+	most := min((max(sent, 0)+63)/64, wire.AckWindowWords)
+	if words > 1+most && !d.one(30) {
 		words = 1 + most
 	}
-	if d.one(60) {
-		words = d.n(256)
+	if words > 1 && d.one(2) {
+		offset = d.n(max(most-words+2, 1))
 	}
+	first = byte(offset<<3 | words)
+	switch d.n(60) {
+	case 0:
+		first = byte(d.n(256))
+	case 1:
+		first += 8 * byte(d.n(4))
+	}
+	words, offset = int(first&7), int(first>>3)
 	if p.profile == wire.Standard {
-		b = append(b, byte(words))
+		b = append(b, first)
 	}
 	if words == 0 {
-		return b, 0
+		return b, first
 	}
 	nowMicros := g.p.now / 1000
 	echo := pick(d, nowMicros, nowMicros-uint64(d.n(1_000_000)), 0, nowMicros-rttEdge+uint64(d.n(2_000_000)), nowMicros+uint64(d.n(2000)), d.u64())
@@ -523,8 +532,8 @@ func (g *generator) block(b []byte, p *peer, h *wire.Header, flow *commit.Flow) 
 		b = binary.BigEndian.AppendUint32(b, uint32(echo))
 		b = binary.BigEndian.AppendUint16(b, uint16(delay))
 	}
-	for i := range min(words-1, 8) {
-		legal := min(max(sent-64*i, 0), 64)
+	for i := range words - 1 {
+		legal := min(max(sent-64*(offset+i), 0), 64)
 		word := d.u64() & (1<<legal - 1)
 		switch d.n(60) {
 		case 0:
@@ -534,12 +543,12 @@ func (g *generator) block(b []byte, p *peer, h *wire.Header, flow *commit.Flow) 
 		case 2, 3, 4:
 			word |= 1 << max(legal-1, 0)
 		}
-		if word == 0 && i == words-2 && !d.one(20) {
+		if word == 0 && (i == 0 || i == words-2) && !d.one(20) {
 			word = 1
 		}
 		b = binary.BigEndian.AppendUint64(b, word)
 	}
-	return b, byte(words)
+	return b, first
 }
 
 // rttEdge is the round trip that is not believed any more, in microseconds.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/xrudp/xrudp/userspace/commit"
 	"github.com/xrudp/xrudp/userspace/gate"
+	"github.com/xrudp/xrudp/userspace/reliability"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
@@ -179,11 +180,36 @@ var mutants = []mutant{
 		}
 	}},
 	{name: "sack_forgotten", after: func(p *pair, _, _ []byte) {
-		const offSack = 32
+		const offSack = 128
 		for at := offSack; at < len(p.memory.Flows); at += flowSize {
-			clear(p.memory.Flows[at : at+32])
+			clear(p.memory.Flows[at : at+128])
 		}
 	}},
+	{name: "sack_high_forgotten", after: func(p *pair, _, _ []byte) {
+		const offAck, offHigh = 4, 32
+		for at := 0; at < len(p.memory.Flows); at += flowSize {
+			copy(p.memory.Flows[at+offHigh:at+offHigh+4], p.memory.Flows[at+offAck:])
+		}
+	}},
+	{name: "sack_offset_ignored", before: onPacket(func(e *edit) {
+		if b := e.payload[wire.HeaderSize:]; e.known && e.state.Features != 0 && len(b) > wire.AckBlockMin && b[0] > 8 && b[0] < 128 {
+			b[0] &= 7
+			wire.Seal(e.payload)
+		}
+	})},
+	{name: "compact_sack_offset_ignored", before: onCompact(func(e *edit) {
+		if e.known && e.head.Flags&wire.FlagACK != 0 && len(e.payload) > 13 && e.payload[8] > 8 && e.payload[8] < 128 {
+			e.payload[8] &= 7
+		}
+	})},
+	{name: "sack_around_another_sequence", before: onPacket(func(e *edit) {
+		// Duplicates are held wherever they are.
+		if e.known && e.head.Flags == pshAck && e.state.Window.Classify(e.head.Sequence) == reliability.Duplicate &&
+			e.state.Window.Word(e.head.Sequence) > 3 {
+			e.head.Sequence = e.state.Window.Next - 1
+			e.put(e.head)
+		}
+	})},
 	{name: "mark_forgotten", before: func(_ *pair, frame []byte) {
 		if f, v := wire.ParseFrame(frame); v == wire.FrameUDP && !f.IPv6 {
 			frame[f.L3+1] &^= 1

@@ -372,7 +372,7 @@ func (p *pair) lastSeen(slot uint32) uint64 {
 	return binary.NativeEndian.Uint64(p.k.memory.Flows[int(slot)*flowSize+offLastSeen:])
 }
 
-const flowSize = 256
+const flowSize = 384
 
 // learnNow sets the twin's clock to what the program's clock was. A session
 // keeps the nanosecond; a SYN|ACK tells the microsecond, which is all that its

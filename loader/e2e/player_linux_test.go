@@ -417,7 +417,7 @@ func (c *tap) read(b []byte) {
 	}
 	for i := range uint32(64 * block.Words) {
 		if block.Bitmap[i/64]>>(i%64)&1 != 0 {
-			c.player.acknowledged(packet{c.session, h.Ack + 1 + i})
+			c.player.acknowledged(packet{c.session, h.Ack + 1 + 64*uint32(block.Offset) + i})
 		}
 	}
 }

@@ -77,10 +77,10 @@ def message(kind, channel, ident, payload, unordered=False):
     return struct.pack(">BBHH", kind, channel | (0x80 if unordered else 0), ident, len(payload)) + payload
 
 
-def block(echo=None, delay=0, words=()):
+def block(echo=None, delay=0, words=(), offset=0):
     if echo is None:
         return b"\x00"
-    return struct.pack(">BQI", 1 + len(words), echo, delay) + b"".join(struct.pack(">Q", w) for w in words)
+    return struct.pack(">BQI", offset << 3 | (1 + len(words)), echo, delay) + b"".join(struct.pack(">Q", w) for w in words)
 
 
 def syn(seq, timestamp, opts=b"", size=64):
@@ -183,10 +183,11 @@ def said(cookie=None, sack=False, mtu=None, control=None, unknown=False):
     return out
 
 
-def acked(echo=None, delay=0, words=()):
+def acked(echo=None, delay=0, words=(), offset=0):
     if echo is None:
         return {"present": False}
-    return {"present": True, "echo": hex64(echo), "delay": delay, "bitmap": [hex64(w) for w in words]}
+    return {"present": True, "echo": hex64(echo), "delay": delay, "offset": offset,
+            "bitmap": [hex64(w) for w in words]}
 
 
 def told(kind, channel, ident, payload, unordered=False):
@@ -346,9 +347,13 @@ def more_valid():
                      sack=False, messages=[told(*plain)]))
     out.append(valid("keepalive_base_only", "server", packet("ACK|PSH", 5, 6, 7), "keepalive", sack=False))
     out.append(valid("fin_base_only", "client", packet("ACK|PSH|FIN", 5, 6, 7, b"\x07"), "fin", sack=False, reason=7))
-    words = [0, 0x8000000000000001, M64, 0x10]
+    words = [0x8000000000000001, 0, M64, 0x10]
     out.append(valid("ack_four_words", "client", packet("ACK", 5, 6, 7, block(M64, M32, words)), "ack",
                      ack_block=acked(M64, M32, words)))
+    out.append(valid("ack_last_four_words", "client", packet("ACK", 5, 6, 7, block(1, 2, words, 12)), "ack",
+                     ack_block=acked(1, 2, words, 12)))
+    out.append(valid("ack_last_word", "server", packet("ACK", 5, 6, 7, block(1, 2, [1], 15)), "ack",
+                     ack_block=acked(1, 2, [1], 15)))
     empty = (0xEF, 127, 0xFFFF, b"", True)
     out.append(valid("empty_message", "server", packet("ACK", 5, 6, 7, block() + message(*empty)), "unreliable",
                      ack_block=acked(), messages=[told(*empty)]))
@@ -433,7 +438,12 @@ def all_invalid():
     malformed_block("cut", block(1, 2, [3])[:-1])
     malformed_block("fixed_part_cut", block(1, 2)[:-1])
     malformed_block("six_words", b"\x06" + b"\x11" * 52)
+    malformed_block("no_count", b"\x08" + b"\x11" * 52)
+    malformed_block("offset_without_words", block(1, 2, (), 1))
+    malformed_block("beyond_the_window", block(1, 2, [1, 1], 15))
+    malformed_block("offset_beyond_the_window", block(1, 2, [1], 16))
     malformed_block("zero_word", block(1, 2, [0]))
+    malformed_block("zero_first_word", block(1, 2, [0, 1]))
     malformed_block("zero_last_word", block(1, 2, [1, 0]))
 
     def malformed_messages(name, body, flags="ACK|PSH"):
@@ -474,7 +484,7 @@ COMPACT_Y = COMPACT_COOKIE >> 1 & 0xFFFF
 TOKEN = COMPACT_COOKIE >> 32
 
 
-def compact(flags, seq, timestamp, body=b"", ack=0, window=WINDOW, words=0, priority=0):
+def compact(flags, seq, timestamp, body=b"", ack=0, window=WINDOW, says=0, priority=0):
     """A packet; body is what follows the window, or the header without ACK."""
     bits = 0
     for name in flags.split("|"):
@@ -484,7 +494,7 @@ def compact(flags, seq, timestamp, body=b"", ack=0, window=WINDOW, words=0, prio
             bits |= COMPACT_FLAGS[name]
     header = struct.pack(">HBBI", seq & 0xFFFF, bits, priority, timestamp & M32)
     if bits & COMPACT_FLAGS["ACK"]:
-        header += struct.pack(">BHH", words, ack & 0xFFFF, window)
+        header += struct.pack(">BHH", says, ack & 0xFFFF, window)
     return header + body
 
 
@@ -493,7 +503,7 @@ def compact_echo(echo, delay, bitmap=()):
 
 
 def compact_ack(number, seq, timestamp, echo, delay=0, bitmap=()):
-    return compact("ACK", seq, timestamp, compact_echo(echo, delay, bitmap), number, words=1 + len(bitmap))
+    return compact("ACK", seq, timestamp, compact_echo(echo, delay, bitmap), number, says=1 + len(bitmap))
 
 
 def describe_compact(data):
@@ -619,8 +629,15 @@ def compact_more():
     chunk = message(0xF1, 0, 0, struct.pack(">IHHHB", 0, 1, 2, 4, 9) + b"d")
     out = [
         compact_valid("four_words", "client",
-                      compact("ACK|ECE", 5, 7, compact_echo(M32, 65535 * 16, [0, 1 << 63, M64, 2]), 6, words=5), "ack",
-                      ack_block=acked(M32, 65535 * 16, [0, 1 << 63, M64, 2])),
+                      compact("ACK|ECE", 5, 7, compact_echo(M32, 65535 * 16, [1 << 63, 0, M64, 2]), 6, says=5), "ack",
+                      ack_block=acked(M32, 65535 * 16, [1 << 63, 0, M64, 2])),
+        compact_valid("last_two_words", "server",
+                      compact("ACK", 5, 7, compact_echo(1, 16, [1, 2]), 6, says=14 << 3 | 3), "ack",
+                      ack_block=acked(1, 16, [1, 2], 14)),
+        compact_invalid("beyond_the_window", "server",
+                        compact("ACK", 5, 7, compact_echo(1, 0, [1, 2]), 6, says=15 << 3 | 3), "ack_block"),
+        compact_invalid("zero_first_word", "server",
+                        compact("ACK", 5, 7, compact_echo(1, 0, [0, 1]), 6, says=3), "ack_block"),
         compact_valid("urgent_reduced", "server", compact("REL|URGENT|CWR", 5, 7, one, priority=1), "reliable",
                       messages=told_one),
         compact_valid("without_sack", "server", compact("ACK|REL", 5, 7, one, 6), "reliable", sack=False,
@@ -639,13 +656,13 @@ def compact_more():
         compact_invalid("syn_short", "server", compact("SYN", 5, 7, bytes(55)), "syn_length"),
         compact_invalid("rst_without_token", "server", compact("ACK|RST", 5, 7, b"\x01", 6), "reset"),
         compact_invalid("rst_behind_a_block", "server",
-                        compact("ACK|RST", 5, 7, b"\x01" + bytes(4), 6, words=1), "reset"),
-        compact_invalid("echo_cut", "server", compact("ACK", 5, 7, compact_echo(1, 0)[:5], 6, words=1), "ack_block"),
-        compact_invalid("six_words", "server", compact("ACK", 5, 7, compact_echo(1, 0, [1] * 5), 6, words=6), "ack_block"),
+                        compact("ACK|RST", 5, 7, b"\x01" + bytes(4), 6, says=1), "reset"),
+        compact_invalid("echo_cut", "server", compact("ACK", 5, 7, compact_echo(1, 0)[:5], 6, says=1), "ack_block"),
+        compact_invalid("six_words", "server", compact("ACK", 5, 7, compact_echo(1, 0, [1] * 5), 6, says=6), "ack_block"),
         compact_invalid("zero_last_word", "server",
-                        compact("ACK", 5, 7, compact_echo(1, 0, [1, 0]), 6, words=3), "ack_block"),
+                        compact("ACK", 5, 7, compact_echo(1, 0, [1, 0]), 6, says=3), "ack_block"),
         compact_invalid("echo_without_sack", "server",
-                        compact("ACK", 5, 7, compact_echo(1, 0), 6, words=1), "ack_block", sack=False),
+                        compact("ACK", 5, 7, compact_echo(1, 0), 6, says=1), "ack_block", sack=False),
         compact_invalid("nothing", "server", compact("", 5, 7), "message"),
         compact_invalid("frag_without_fragment", "server", compact("REL|FRAG", 5, 7, one), "message"),
         compact_invalid("fragment_without_frag", "server", compact("REL", 5, 7, one + chunk), "message"),

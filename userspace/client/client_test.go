@@ -497,7 +497,7 @@ func TestCarriesData(t *testing.T) {
 	server := newServer(t, "")
 	c := dial(t, server.address(), Options{})
 	expectEvent(t, c, Event{Kind: EventOpened})
-	block := wire.AckBlock{Present: true, Words: 4, Bitmap: [4]uint64{3: 1}}
+	block := wire.AckBlock{Present: true, Words: 4, Bitmap: [4]uint64{0: 1, 3: 1}}
 	message := wire.AppendMessage([]byte{0}, wire.Message{Type: 1, Payload: []byte("x")})
 	tests := []struct {
 		name  string

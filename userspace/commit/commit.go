@@ -19,7 +19,7 @@ import (
 
 // SchemaVersion is SCHEMA_VERSION of headers/maps.h: the version of every
 // layout in this package.
-const SchemaVersion = 2
+const SchemaVersion = 3
 
 // Bounds on a Geometry.
 const (
@@ -145,7 +145,7 @@ type workerCtl struct {
 
 // Sizes of the shared structs; a difference does not compile.
 var (
-	_ = [1]byte{}[unsafe.Sizeof(Flow{})-256]
+	_ = [1]byte{}[unsafe.Sizeof(Flow{})-384]
 	_ = [1]byte{}[unsafe.Sizeof(Slot{})-1536]
 	_ = [1]byte{}[unsafe.Sizeof(ringCtl{})-256]
 	_ = [1]byte{}[unsafe.Sizeof(workerCtl{})-64]

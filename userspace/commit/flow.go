@@ -7,8 +7,8 @@ import (
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
-// SackWords is the most words a selective acknowledgement has.
-const SackWords = 4
+// SackWords is how many words say what arrived of a whole window.
+const SackWords = wire.AckWindowWords
 
 // Flow states.
 const (
@@ -23,16 +23,19 @@ const (
 type Flow struct {
 	version  uint32
 	ack      uint32
-	windowed uint32 // u16 window, u16 sack_words: one word, to be loaded at once
+	window   uint32
 	rttUS    uint32
 	rttCount uint32
 	echo     uint32
 	lastSeen uint64
-	sack     [SackWords]uint64
+	sackHigh uint32
+	_        [7]uint32
 
 	ece        uint32
 	advertised uint32
 	_          [7]uint64
+
+	sack [SackWords]uint64
 
 	id        uint64
 	sndNxt    uint32
@@ -59,11 +62,15 @@ var _ = [1]byte{}[unsafe.Sizeof(sessionKey{})-36]
 type FlowState struct {
 	Ack       uint32 // next sequence the client expects
 	Window    uint16 // what it advertised, packets beyond Ack
-	SackWords int
-	Sack      [SackWords]uint64 // bit i of word w: Ack + 1 + 64w + i arrived
-	RTTMicros uint32            // newest sample, 0 before the first
-	RTTCount  uint32            // samples taken
-	LastSeen  uint64            // ns, CLOCK_MONOTONIC
+	RTTMicros uint32 // newest sample, 0 before the first
+	RTTCount  uint32 // samples taken
+	LastSeen  uint64 // ns, CLOCK_MONOTONIC
+
+	// Sack has bit sequence % wire.ReceiveWindow for what arrived of the window
+	// beyond Ack, and SackHigh is one past the highest of them: Ack where there
+	// are none.
+	SackHigh uint32
+	Sack     [SackWords]uint64
 
 	// Echo is that of the acknowledgement which told of new arrivals last, the
 	// low 32 bits of microseconds: it tells which transmission was answered. 0
@@ -120,17 +127,19 @@ func (f *Flow) Load() (s FlowState, ok bool) {
 // Peek copies the gate's half as it stands. Only the gate calls it, whose own
 // the half is; everybody else calls Load.
 func (f *Flow) Peek(s *FlowState) {
-	windowed := atomic.LoadUint32(&f.windowed)
-	halves := (*[2]uint16)(unsafe.Pointer(&windowed))
 	s.Ack = atomic.LoadUint32(&f.ack)
-	s.Window = halves[0]
-	s.SackWords = min(int(halves[1]), SackWords)
+	s.Window = uint16(atomic.LoadUint32(&f.window))
 	s.RTTMicros = atomic.LoadUint32(&f.rttUS)
 	s.RTTCount = atomic.LoadUint32(&f.rttCount)
 	s.LastSeen = atomic.LoadUint64(&f.lastSeen)
 	s.Echo = atomic.LoadUint32(&f.echo)
 	s.ECE = atomic.LoadUint32(&f.ece)
 	s.Advertised = atomic.LoadUint32(&f.advertised)
+	s.SackHigh = atomic.LoadUint32(&f.sackHigh)
+	s.Sack = [SackWords]uint64{}
+	if s.SackHigh == s.Ack {
+		return
+	}
 	for i := range s.Sack {
 		s.Sack[i] = atomic.LoadUint64(&f.sack[i])
 	}
@@ -146,18 +155,19 @@ func (f *Flow) Store(s *FlowState) {
 }
 
 func (f *Flow) store(s *FlowState) {
-	var windowed uint32
-	halves := (*[2]uint16)(unsafe.Pointer(&windowed))
-	halves[0] = s.Window
-	halves[1] = uint16(s.SackWords)
+	held := f.sackHigh != f.ack || s.SackHigh != s.Ack
 	atomic.StoreUint32(&f.ack, s.Ack)
-	atomic.StoreUint32(&f.windowed, windowed)
+	atomic.StoreUint32(&f.window, uint32(s.Window))
 	atomic.StoreUint32(&f.rttUS, s.RTTMicros)
 	atomic.StoreUint32(&f.rttCount, s.RTTCount)
 	atomic.StoreUint64(&f.lastSeen, s.LastSeen)
 	atomic.StoreUint32(&f.echo, s.Echo)
 	atomic.StoreUint32(&f.ece, s.ECE)
 	atomic.StoreUint32(&f.advertised, s.Advertised)
+	atomic.StoreUint32(&f.sackHigh, s.SackHigh)
+	if !held {
+		return
+	}
 	for i := range s.Sack {
 		atomic.StoreUint64(&f.sack[i], s.Sack[i])
 	}
@@ -170,8 +180,9 @@ func (f *Flow) store(s *FlowState) {
 // calls it, for a free flow whose last session the gate forgot at least a
 // second ago, so that no CPU is still inside it.
 func (f *Flow) Open(info *FlowInfo, window uint16) {
+	clear(f.sack[:]) // nobody looks at it yet
 	f.Store(&FlowState{
-		Ack: info.SndNxt, Window: window, LastSeen: info.Opened, Advertised: wire.ReceiveWindow,
+		Ack: info.SndNxt, SackHigh: info.SndNxt, Window: window, LastSeen: info.Opened, Advertised: wire.ReceiveWindow,
 	})
 	atomic.StoreUint32(&f.released, 0)
 	f.id = info.ID

@@ -24,11 +24,11 @@ func TestFlowCarriesBothHalves(t *testing.T) {
 		t.Errorf("info %+v, want %+v", f.Info(), info)
 	}
 	got, ok := f.Load()
-	if want := (FlowState{Ack: 5, Window: 99, LastSeen: 6, Advertised: wire.ReceiveWindow}); !ok || got != want {
+	if want := (FlowState{Ack: 5, SackHigh: 5, Window: 99, LastSeen: 6, Advertised: wire.ReceiveWindow}); !ok || got != want {
 		t.Errorf("opened with %+v", got)
 	}
 	want := FlowState{
-		Ack: 0xfffffff0, Window: 0x8001, SackWords: 3, Sack: [4]uint64{1, 2, 1 << 63},
+		Ack: 0xfffffff0, Window: 0x8001, SackHigh: 5, Sack: [SackWords]uint64{1, 2, 15: 1 << 63},
 		RTTMicros: 77, RTTCount: 8, LastSeen: 1 << 50, Echo: 1 << 31, ECE: 9, Advertised: 10,
 	}
 	f.Store(&want)
@@ -38,6 +38,12 @@ func TestFlowCarriesBothHalves(t *testing.T) {
 	if f.Info() != info {
 		t.Error("Store changed the worker's half")
 	}
+	want.SackHigh, want.Sack = want.Ack, [SackWords]uint64{}
+	f.Store(&want)
+	if got, ok := f.Load(); !ok || got != want || f.sack != want.Sack {
+		t.Errorf("Load() = %+v, want nothing selected; %x", got, f.sack)
+	}
+	f.Store(&FlowState{Ack: 1, SackHigh: 9, Sack: [SackWords]uint64{1 << 8}})
 	f.SetSndNxt(50)
 	if f.SndNxt() != 50 {
 		t.Error("SetSndNxt did not")
@@ -47,8 +53,8 @@ func TestFlowCarriesBothHalves(t *testing.T) {
 	if f.Released() != 51 || f.Advertised() != 52 || f.SndNxt() != 50 {
 		t.Errorf("released %d, advertised %d", f.Released(), f.Advertised())
 	}
-	if f.Open(&info, 99); f.Released() != 0 {
-		t.Error("a session begins with what another released")
+	if f.Open(&info, 99); f.Released() != 0 || f.sack != [SackWords]uint64{} {
+		t.Error("a session begins with what another released, or had selected")
 	}
 	f.Free()
 	if f.IsOpen() {
@@ -80,8 +86,8 @@ func TestLoadGivesUpOnAChangeThatDoesNotEnd(t *testing.T) {
 // torn copy shows.
 func stateOf(n uint32) FlowState {
 	return FlowState{
-		Ack: n, Window: uint16(n), SackWords: int(n % 5), LastSeen: uint64(n) << 20,
-		Sack: [4]uint64{uint64(n), ^uint64(n), uint64(n) << 7, uint64(n) * 3}, RTTMicros: ^n, RTTCount: n / 2,
+		Ack: n, Window: uint16(n), SackHigh: n + 1, LastSeen: uint64(n) << 20,
+		Sack: [SackWords]uint64{uint64(n), ^uint64(n), uint64(n) << 7, 15: uint64(n) * 3}, RTTMicros: ^n, RTTCount: n / 2,
 		Echo: n << 3, ECE: n * 5, Advertised: n + 1,
 	}
 }

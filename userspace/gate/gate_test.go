@@ -314,6 +314,51 @@ func TestMarksAreTold(t *testing.T) {
 	}
 }
 
+// TestSelections: what was selected stays so until the acknowledgement number
+// passes it, wherever in the window it is.
+func TestSelections(t *testing.T) {
+	w := newWorld(t, FeatureSACK)
+	first := w.regions.Flow(70).Ack()
+	w.regions.Flow(70).SetSndNxt(first + wire.ReceiveWindow)
+	steps := []struct {
+		name     string
+		ack      uint32 // relative to first, as all numbers here
+		offset   int
+		bitmap   []uint64
+		selected []uint32
+		high     uint32
+	}{
+		{"nothing", 0, 0, nil, nil, 0},
+		{"moves_on", 3, 0, nil, nil, 3},
+		{"first_word", 3, 0, []uint64{1 | 1<<63}, []uint32{4, 67}, 68},
+		{"end_of_the_window", 3, 15, []uint64{1 << 59}, []uint32{4, 67, 1023}, 1024},
+		{"between", 3, 4, []uint64{1 << 7, 1}, []uint32{4, 67, 267, 324, 1023}, 1024},
+		{"the_same", 3, 4, []uint64{1 << 7}, []uint32{4, 67, 267, 324, 1023}, 1024},
+		{"passes_one", 5, 0, nil, []uint32{67, 267, 324, 1023}, 1024},
+		{"up_to_the_next", 266, 0, []uint64{1}, []uint32{267, 324, 1023}, 1024},
+		{"just_passes_it", 267, 0, nil, []uint32{324, 1023}, 1024},
+		{"all_but_the_last", 1022, 0, nil, []uint32{1023}, 1024},
+		{"all", 1024, 0, nil, nil, 1024},
+	}
+	for _, tt := range steps {
+		block := wire.AckBlock{Present: true, Offset: tt.offset, Words: len(tt.bitmap)}
+		copy(block.Bitmap[:], tt.bitmap)
+		if res := w.send(w.packet(wire.FlagACK, 1002, first+tt.ack, &block, "")); res.Outcome != AbsorbAck {
+			t.Fatalf("%s: %v", tt.name, res.Outcome)
+		}
+		state, _ := w.regions.Flow(70).Load()
+		var want [commit.SackWords]uint64
+		for _, n := range tt.selected {
+			seq := first + n
+			want[seq/64%commit.SackWords] |= 1 << (seq % 64)
+		}
+		if state.Ack != first+tt.ack || state.SackHigh != first+tt.high || state.Sack != want {
+			t.Errorf("%s: ack %d, high %d, %x; want %d, %d, %x", tt.name,
+				state.Ack-first, state.SackHigh-first, state.Sack, tt.ack, tt.high, want)
+		}
+	}
+}
+
 func TestCreateRefusals(t *testing.T) {
 	w := newWorld(t, 0)
 	other := w.key

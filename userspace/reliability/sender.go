@@ -77,11 +77,10 @@ type Sender struct {
 	flying    Queue  // in the order of their newest transmission
 	waiting   Queue  // lost, to be sent again
 
-	order   uint64 // of the newest transmission
-	acked   uint64 // highest order known to have arrived
-	ackRTT  uint64 // round trip of that transmission
-	horizon uint32 // acknowledgements told nothing of sequences from here on
-	lossAt  uint64 // when the next overtaken packet is lost
+	order  uint64 // of the newest transmission
+	acked  uint64 // highest order known to have arrived
+	ackRTT uint64 // round trip of that transmission
+	lossAt uint64 // when the next overtaken packet is lost
 
 	reordering reordering
 	episode    episode
@@ -143,7 +142,7 @@ type earlyPacket struct {
 // pool.
 func (s *Sender) Init(first uint32, cc congestion.Controller, pool *Pool) {
 	s.cc, s.pool = cc, pool
-	s.una, s.next, s.horizon = first, first, first
+	s.una, s.next = first, first
 	s.lossAt = Never
 	s.reordering.reset()
 }
@@ -354,9 +353,7 @@ type taking struct {
 	newest uint32 // highest sequence
 	again  bool   // something sent more than once was acknowledged
 
-	// What was known before.
-	acked   uint64
-	horizon uint32
+	acked uint64 // known before
 
 	proven    int    // probes that were needed: their packets had been lost
 	provenSeq uint32 // the newest of them
@@ -369,7 +366,7 @@ type taking struct {
 
 // OnAck takes an acknowledgement that is Valid, and is looked at now.
 func (s *Sender) OnAck(a *Ack, now uint64) Acked {
-	t := taking{ack: a, at: a.At, newest: s.una, acked: s.acked, horizon: s.horizon}
+	t := taking{ack: a, at: a.At, newest: s.una, acked: s.acked}
 	if t.at == 0 || t.at > now {
 		t.at = now
 	}
@@ -383,7 +380,6 @@ func (s *Sender) OnAck(a *Ack, now uint64) Acked {
 			s.take(&t, a.Next+1+uint32(64*w+bits.TrailingZeros64(set)))
 		}
 	}
-	s.horizon = a.Next + 1 + 64*SackWords
 	// An acknowledgement that a retransmission set free measures the wait for
 	// that, not the path (Karn's rule, over the whole range).
 	t.out.HasRTT = t.out.HasRTT && !t.again
@@ -439,7 +435,7 @@ func (s *Sender) take(t *taking, seq uint32) {
 	if newest && p.order > s.acked {
 		s.acked = p.order
 		s.ackRTT = t.at - min(t.at, p.sent)
-	} else if p.sends == 1 && p.order < t.acked && int32(seq-t.horizon) < 0 {
+	} else if p.sends == 1 && p.order < t.acked {
 		s.reordering.see(t.acked - p.order)
 	}
 	if p.order > t.order {
@@ -536,18 +532,15 @@ func (s *Sender) findLost(now uint64) {
 		if s.Cumulative {
 			next = nil
 		}
-		// Beyond the horizon it may have arrived with no bit to say so.
-		if int32(p.seq-s.horizon) < 0 {
-			if !s.overtaken(p, now) {
-				break
-			}
-			if count == 0 || int32(p.seq-newest) > 0 {
-				newest = p.seq
-			}
-			count++
-			order = p.order
-			s.lose(p)
+		if !s.overtaken(p, now) {
+			break
 		}
+		if count == 0 || int32(p.seq-newest) > 0 {
+			newest = p.seq
+		}
+		count++
+		order = p.order
+		s.lose(p)
 		p = next
 	}
 	if count > 0 {

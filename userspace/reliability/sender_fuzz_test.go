@@ -1,6 +1,10 @@
 package reliability
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/xrudp/xrudp/userspace/wire"
+)
 
 // FuzzSender plays a path that loses, delays and repeats in both directions, and
 // a peer that lies within what Valid lets through. A naive account of what
@@ -42,7 +46,10 @@ func playSender(t *testing.T, in []byte) {
 			rcv.Mark(p.seq)
 		}
 		a := Ack{Next: rcv.Next, Echo: uint32(p.sent / 1000), Echoed: true, RTT: 20 * ms}
-		a.Words = rcv.Sack(&a.Sack)
+		var block wire.AckBlock
+		rcv.Report(rcv.Word(p.seq), &block)
+		a.Words = block.Offset + block.Words
+		copy(a.Sack[block.Offset:], block.Bitmap[:block.Words])
 		answers = append(answers, a)
 	}
 	take := func(a Ack) {

@@ -398,30 +398,21 @@ func TestSenderAdaptsToReordering(t *testing.T) {
 	}
 }
 
-// TestSenderHorizon: of what lies beyond the bitmap nothing is known, however
-// much that was sent later arrived.
-func TestSenderHorizon(t *testing.T) {
-	f := newFlight(t, 0)
+// TestSenderSeesTheWholeWindow: what is missing shows wherever it is.
+func TestSenderSeesTheWholeWindow(t *testing.T) {
+	f := newFlight(t, ^uint32(0)-500)
 	f.cc.window = congestion.MaxWindow
 	f.s.RTT.Sample(40*ms, f.now)
-	f.send(400)
+	f.send(1000)
 	f.now += 40 * ms
 	selected := []uint32{}
-	for n := uint32(2); n <= 256; n++ {
-		selected = append(selected, n)
+	for n := uint32(1); n < 1000; n++ {
+		if n != 100 && n != 300 && n != 900 {
+			selected = append(selected, n)
+		}
 	}
-	f.ack(0, selected...) // 0 and 1 are lost, and beyond 256 is unknown
-	f.wantAgain(0, 1)
-	f.now += 41 * ms
-	f.ack(1, append(selected, 257)...)
-	f.wantAgain()
-	f.now += 20 * ms
-	f.s.OnDeadline(f.now)
-	f.wantAgain()
-	f.ack(300, 399)
-	if n := len(f.again()); n != 99 {
-		t.Errorf("%d lost once the bitmap covers them, want 99", n)
-	}
+	f.ack(0, selected...)
+	f.wantAgain(0, 100, 300, 900)
 }
 
 func TestSenderPaces(t *testing.T) {
@@ -516,6 +507,7 @@ func TestSenderValidatesAcknowledgements(t *testing.T) {
 		{"selects_the_last", 0, [SackWords]uint64{1 << 8}, 1, true},
 		{"selects_beyond", 0, [SackWords]uint64{1 << 9}, 1, false},
 		{"selects_far_beyond", 0, [SackWords]uint64{0, 0, 0, 1}, 4, false},
+		{"selects_the_end_of_the_window", 0, [SackWords]uint64{15: 1 << 62}, 16, false},
 		{"all_and_more_selected", 10, [SackWords]uint64{1}, 1, false},
 	}
 	for _, tt := range tests {

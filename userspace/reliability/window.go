@@ -18,8 +18,8 @@ const WindowSize = wire.ReceiveWindow
 // windowWords is the number of 64-bit words in the ring of a receive window.
 const windowWords = WindowSize / 64
 
-// SackWords is the number of bitmap words an acknowledgement can carry.
-const SackWords = wire.AckWordsMax
+// SackWords is the number of bitmap words for a whole window.
+const SackWords = wire.AckWindowWords
 
 // Class says what a reliable sequence number means to a receive window.
 type Class uint8
@@ -117,18 +117,50 @@ func (w *ReceiveWindow) Sack(dst *[SackWords]uint64) (words int) {
 	if w.High == w.Next {
 		return 0
 	}
-	first := w.Next + 1
-	shift := first % 64
 	for k := range dst {
-		at := first/64 + uint32(k)
-		// A shift by 64 yields 0, so an aligned start takes nothing from the
-		// next word.
-		dst[k] = w.Bits[at%windowWords]>>shift | w.Bits[(at+1)%windowWords]<<(64-shift)
-		if dst[k] != 0 {
+		if dst[k] = w.word(k); dst[k] != 0 {
 			words = k + 1
 		}
 	}
 	return words
+}
+
+// word returns word k of what Sack fills in.
+func (w *ReceiveWindow) word(k int) uint64 {
+	first := w.Next + 1 + 64*uint32(k)
+	at, shift := first/64, first%64
+	// A shift by 64 yields 0, so an aligned start takes nothing from the next
+	// word.
+	return w.Bits[at%windowWords]>>shift | w.Bits[(at+1)%windowWords]<<(64-shift)
+}
+
+// Word returns the word of Sack that seq has a bit in, 0 where it has none.
+func (w *ReceiveWindow) Word(seq uint32) int {
+	if beyond := seq - w.Next - 1; beyond < WindowSize {
+		return int(beyond / 64)
+	}
+	return 0
+}
+
+// Report fills the bitmap of b with words of Sack: those that end with word
+// last, or the first ones if there are none before them.
+func (w *ReceiveWindow) Report(last int, b *wire.AckBlock) {
+	b.Offset, b.Words, b.Bitmap = 0, 0, [wire.AckWordsMax]uint64{}
+	if w.High == w.Next {
+		return
+	}
+	last = max(last, wire.AckWordsMax-1)
+	for k := last - wire.AckWordsMax + 1; k <= last; k++ {
+		word := w.word(k)
+		if word == 0 {
+			continue
+		}
+		if b.Words == 0 {
+			b.Offset = k
+		}
+		b.Words = k - b.Offset + 1
+		b.Bitmap[b.Words-1] = word
+	}
 }
 
 // Pending reports whether something is held beyond a gap.

@@ -3,6 +3,8 @@ package reliability
 import (
 	"math/rand/v2"
 	"testing"
+
+	"github.com/xrudp/xrudp/userspace/wire"
 )
 
 // modelWindow is the receive window as a set of sequence numbers.
@@ -38,13 +40,29 @@ func (m *modelWindow) mark(seq uint32) {
 }
 
 func (m *modelWindow) sack() (dst [SackWords]uint64, words int) {
-	for i := range uint32(64 * SackWords) {
-		if m.held[m.next+1+i] {
-			dst[i/64] |= 1 << (i % 64)
-			words = int(i/64) + 1
-		}
+	for seq := range m.held {
+		i := seq - m.next - 1
+		dst[i/64] |= 1 << (i % 64)
+		words = max(words, int(i/64)+1)
 	}
 	return dst, words
+}
+
+// report is the block of the four words of sack that end with last.
+func (m *modelWindow) report(last int) (b wire.AckBlock) {
+	sack, _ := m.sack()
+	last = max(last, 3)
+	words, offset := sack[last-3:last+1], last-3
+	for len(words) > 0 && words[len(words)-1] == 0 {
+		words = words[:len(words)-1]
+	}
+	for len(words) > 0 && words[0] == 0 {
+		words, offset = words[1:], offset+1
+	}
+	if b.Words = copy(b.Bitmap[:], words); b.Words > 0 {
+		b.Offset = offset
+	}
+	return b
 }
 
 func compareWindow(t *testing.T, w *ReceiveWindow, m *modelWindow, seq uint32) {
@@ -69,6 +87,22 @@ func compareWindow(t *testing.T, w *ReceiveWindow, m *modelWindow, seq uint32) {
 	if dst != wantDst || words != wantWords {
 		t.Fatalf("Sack = %x %d, want %x %d", dst, words, wantDst, wantWords)
 	}
+	last := 0
+	if ahead := seq - m.next - 1; ahead < WindowSize {
+		last = int(ahead / 64)
+	}
+	if got := w.Word(seq); got != last {
+		t.Fatalf("Word(next%+d) = %d, want %d", int32(seq-m.next), got, last)
+	}
+	for _, last := range []int{last, int(seq % SackWords)} {
+		b := wire.AckBlock{Present: true, Echo: 5, Offset: 1, Words: 4, Bitmap: [4]uint64{1, 2, 3, 4}}
+		w.Report(last, &b)
+		want := m.report(last)
+		if want.Present, want.Echo = true, 5; b != want {
+			t.Fatalf("Report(%d) = %+v, want %+v", last, b, want)
+		}
+		b.AppendTo(nil)
+	}
 }
 
 func TestReceiveWindow(t *testing.T) {
@@ -85,8 +119,8 @@ func TestReceiveWindow(t *testing.T) {
 		{"second_gap_stays", 7, []uint32{1, 3, 0}, 2, 1},
 		{"wrap", ^uint32(0) - 1, []uint32{3, 2, 1, 0}, 4, 0},
 		{"fourth_word", 63, []uint32{200}, 0, 4},
-		{"beyond_the_bitmap", 63, []uint32{257}, 0, 0},
-		{"last_of_the_window", 100, []uint32{1023}, 0, 0},
+		{"fifth_word", 63, []uint32{257}, 0, 5},
+		{"last_of_the_window", 100, []uint32{1023}, 0, 16},
 		{"outside", 100, []uint32{1024}, 0, 0},
 	}
 	for _, tt := range tests {
@@ -140,10 +174,12 @@ func FuzzReceiveWindow(f *testing.F) {
 func TestReceiveWindowDoesNotAllocate(t *testing.T) {
 	var w ReceiveWindow
 	var dst [SackWords]uint64
+	var block wire.AckBlock
 	if n := testing.AllocsPerRun(100, func() {
 		seq := w.Next
 		w.Mark(seq + 1)
 		w.Sack(&dst)
+		w.Report(w.Word(seq+1), &block)
 		w.Mark(seq)
 	}); n != 0 {
 		t.Errorf("%v allocations per packet", n)

@@ -223,7 +223,8 @@ func (s *Session) packetSession(h *wire.Header, body []byte) (Drop, bool) {
 	if err != nil {
 		return DropAckBlock, true
 	}
-	ack := reliability.Ack{Next: h.Ack, Words: block.Words, Sack: block.Bitmap}
+	ack := reliability.Ack{Next: h.Ack, Words: block.Offset + block.Words}
+	copy(ack.Sack[block.Offset:], block.Bitmap[:block.Words])
 	if !s.snd.Sent(&ack) {
 		return DropAckBlock, true
 	}
@@ -253,12 +254,12 @@ func (s *Session) packetSession(h *wire.Header, body []byte) (Drop, bool) {
 			s.receiveUnreliable(h.Sequence, body)
 		}
 	case len(body) == 0:
-		s.oweAck(h.Timestamp)
+		s.oweAck(h.Sequence, h.Timestamp)
 	case class == reliability.Duplicate:
 		s.stats.Duplicates++
-		s.oweAck(h.Timestamp)
+		s.oweAck(h.Sequence, h.Timestamp)
 	case !s.Over():
-		s.oweAck(h.Timestamp)
+		s.oweAck(h.Sequence, h.Timestamp)
 		s.receive(h.Sequence, h.Flags, body, 0)
 	}
 	return 0, false

@@ -156,15 +156,16 @@ func (s *Session) fillPacket(b []byte, seq uint32, flags wire.Flags, priority ui
 		Priority:  priority,
 	}
 	var block *wire.AckBlock
+	more := false
 	switch {
 	case len(body) > 0 && flags&wire.FlagFIN == 0 && !s.owesAck():
 		h.Flags &^= wire.FlagACK
 	case s.sack:
-		s.fillBlock(&s.block)
+		more = s.fillBlock(&s.block)
 		block = &s.block
 	}
 	b = s.cfg.Profile.AppendPacket(b, h, block, body)
-	s.ackDue, s.windowDue = false, false
+	s.ackDue, s.windowDue = more, false
 	s.budget.spend(len(b), s.now)
 	return len(b)
 }
@@ -183,19 +184,33 @@ func (s *Session) owesAck() bool {
 	return s.rcv.Pending() || s.now < s.echoedAt+s.snd.RTT.RTO()
 }
 
-// fillBlock says what arrived. At a server the gate does, and knows better;
-// only the confirmation of the HELLO is left to the worker.
-func (s *Session) fillBlock(block *wire.AckBlock) {
+// fillBlock says what arrived, and reports whether there is more to say: a block
+// tells of every packet that arrived since the last one, unless they lie far
+// apart. At a server the gate does, and knows better; only the confirmation of
+// the HELLO is left to the worker.
+func (s *Session) fillBlock(block *wire.AckBlock) (more bool) {
 	*block = wire.AckBlock{}
 	if s.ackDue {
 		block.Present = true
 		block.Echo = s.echo
 		block.Delay = uint32(min((s.now-s.echoedAt)/1000, 1<<32-1))
 	}
-	if !s.server && s.rcv.Pending() {
-		block.Present = true
-		block.Words = s.rcv.Sack(&block.Bitmap)
+	if s.server || !s.rcv.Pending() {
+		return false
 	}
+	block.Present = true
+	last := s.rcv.Word(s.owedHigh)
+	if s.ackDue {
+		const room = wire.AckWordsMax - 1
+		for first := s.rcv.Word(s.owedLow); first+room < last; first += room + 1 {
+			if s.rcv.Report(first+room, block); block.Words > 0 {
+				s.owedLow = s.rcv.Next + 1 + 64*uint32(first+room+1)
+				return true
+			}
+		}
+	}
+	s.rcv.Report(last, block)
+	return false
 }
 
 func (s *Session) receiveWindow() uint16 {

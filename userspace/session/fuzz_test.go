@@ -267,8 +267,9 @@ func FuzzServer(f *testing.F) {
 				for s.Fill(buf[:], now) > 0 {
 				}
 			case 4:
-				state := commit.FlowState{Ack: s.snd.Una() + uint32(int8(in.byte())), Window: uint16(in.byte()), LastSeen: now, SackWords: 1}
-				state.Sack[0] = uint64(in.byte())
+				state := commit.FlowState{Ack: s.snd.Una() + uint32(int8(in.byte())), Window: uint16(in.byte()), LastSeen: now}
+				state.SackHigh = state.Ack + 9
+				state.Sack[(state.Ack+1)/64%commit.SackWords] = uint64(in.byte()) << ((state.Ack + 1) % 64)
 				state.ECE, state.Echo = uint32(in.byte()), uint32(in.byte())
 				s.AckState(state, now)
 			case 5:

@@ -217,7 +217,7 @@ func TestAcknowledgementsThatLie(t *testing.T) {
 	una := s.snd.Una()
 	state := func(ahead uint32) commit.FlowState {
 		now += ms
-		return commit.FlowState{Ack: una + ahead, Window: 100, LastSeen: now}
+		return commit.FlowState{Ack: una + ahead, SackHigh: una + ahead, Window: 100, LastSeen: now}
 	}
 	tests := []struct {
 		name  string
@@ -227,7 +227,7 @@ func TestAcknowledgementsThatLie(t *testing.T) {
 		{"of_the_future", func() commit.FlowState { return state(21) }, false},
 		{"selects_the_future", func() commit.FlowState {
 			f := state(0)
-			f.SackWords, f.Sack[0] = 1, 1<<40
+			selects(&f, una+41)
 			return f
 		}, false},
 		{"of_the_past", func() commit.FlowState { return state(^uint32(0)) }, false},
@@ -236,9 +236,9 @@ func TestAcknowledgementsThatLie(t *testing.T) {
 			f.RTTMicros, f.RTTCount = 3600e6, 7
 			return f
 		}, true},
-		{"more_words_than_there_are", func() commit.FlowState {
+		{"nothing_where_something_should_be", func() commit.FlowState {
 			f := state(0)
-			f.SackWords = 1000
+			f.SackHigh = una + 1000
 			return f
 		}, true},
 		{"heard_in_the_future", func() commit.FlowState {
@@ -268,7 +268,9 @@ func TestAcknowledgementsThatLie(t *testing.T) {
 	// What was selected once and then denied is not sent again: only its owner
 	// is harmed.
 	f := state(0)
-	f.SackWords, f.Sack[0] = 1, 1<<19-2
+	for n := range uint32(18) {
+		selects(&f, una+2+n)
+	}
 	s.AckState(f, now)
 	for range 1000 {
 		now += 10 * ms

@@ -172,11 +172,14 @@ func (p *pair) up(packet []byte) {
 		}
 	}
 	if wire.SeqLess(p.flow.Ack, h.Ack) {
-		p.flow.Ack, p.flow.SackWords = h.Ack, 0
+		p.flow.Ack, p.flow.SackHigh = h.Ack, h.Ack
+		p.flow.Sack = [commit.SackWords]uint64{}
 	}
 	p.flow.Window = h.Window
-	if block.Words > 0 {
-		p.flow.SackWords, p.flow.Sack = block.Words, block.Bitmap
+	for i := range 64 * uint32(block.Words) {
+		if seq := h.Ack + 1 + 64*uint32(block.Offset) + i; block.Bitmap[i/64]>>(i%64)&1 != 0 {
+			selects(&p.flow, seq)
+		}
 	}
 	if block.Echo != 0 {
 		p.flow.RTTMicros = uint32(p.now/1000-block.Echo) - block.Delay
@@ -204,6 +207,12 @@ func (p *pair) up(packet []byte) {
 	}
 }
 
+// selects has the client say that seq arrived.
+func selects(f *commit.FlowState, seq uint32) {
+	f.Sack[seq/64%commit.SackWords] |= 1 << (seq % 64)
+	f.SackHigh = max(f.SackHigh, seq+1)
+}
+
 func (p *pair) ack(echo uint64) {
 	b := wire.Header{
 		Sequence: p.s.SndNxt(), Ack: p.window.Next, Flags: wire.FlagACK,
@@ -211,7 +220,7 @@ func (p *pair) ack(echo uint64) {
 	}.AppendTo(p.ackBuf[:0])
 	if p.s.SACK() {
 		block := wire.AckBlock{Present: true, Echo: echo}
-		block.Words = p.window.Sack(&block.Bitmap)
+		p.window.Report(0, &block)
 		b = block.AppendTo(b)
 	}
 	wire.Seal(b)

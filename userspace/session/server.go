@@ -38,7 +38,7 @@ func NewServer(cfg Config, o Opening, now uint64) *Session {
 	s.setMaxDatagram(wire.Options{MTU: o.MTU}.MaxDatagram(s.cfg.MaxDatagram))
 	s.rcv.Reset(o.ClientISN + 2)
 	s.openSending(o.ServerISN, o.ServerISN+1, o.Window)
-	s.oweAck(o.Timestamp)
+	s.oweAck(o.ClientISN+1, o.Timestamp)
 	return s
 }
 
@@ -125,9 +125,11 @@ func (s *Session) AckState(f commit.FlowState, now uint64) {
 		return
 	}
 	ack := reliability.Ack{
-		Next: f.Ack, Words: min(f.SackWords, reliability.SackWords), Sack: f.Sack,
-		At: min(max(f.LastSeen, s.lastAdvance), now), Echo: f.Echo, Echoed: f.Echo != 0,
+		Next: f.Ack,
+		At:   min(max(f.LastSeen, s.lastAdvance), now), Echo: f.Echo, Echoed: f.Echo != 0,
 	}
+	seen := reliability.ReceiveWindow{Next: f.Ack, High: f.SackHigh, Bits: f.Sack}
+	ack.Words = seen.Sack(&ack.Sack)
 	if f.ECE != s.eceCount {
 		s.eceCount = f.ECE
 		s.snd.Marked(now)
@@ -188,8 +190,15 @@ func (s *Session) heard(now uint64) {
 	s.lastHeard = s.now
 }
 
-// oweAck makes the next packet acknowledge the one stamped with timestamp.
-func (s *Session) oweAck(timestamp uint64) {
+// oweAck makes the next packet acknowledge packet seq, stamped with timestamp.
+func (s *Session) oweAck(seq uint32, timestamp uint64) {
+	if !s.ackDue {
+		s.owedLow, s.owedHigh = seq, seq
+	} else if int32(seq-s.owedLow) < 0 {
+		s.owedLow = seq
+	} else if int32(seq-s.owedHigh) > 0 {
+		s.owedHigh = seq
+	}
 	s.ackDue = true
 	s.echo, s.echoedAt = timestamp, s.now
 }

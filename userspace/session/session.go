@@ -379,6 +379,8 @@ type Session struct {
 	finSeq    uint32
 	finWhy    wire.Reason
 	ackDue    bool
+	owedLow   uint32 // of the packets that the peer is to hear of
+	owedHigh  uint32
 	windowDue bool // the peer is to learn the window
 	echo      uint64
 	echoedAt  uint64

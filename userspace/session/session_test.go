@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/commit"
 	"github.com/xrudp/xrudp/userspace/reliability"
 	"github.com/xrudp/xrudp/userspace/wire"
 )
@@ -670,6 +671,65 @@ func TestDroppedPacketOpensNothing(t *testing.T) {
 	}
 }
 
+// TestAcknowledgementsTellEveryArrival: what arrives anywhere in the window is
+// told at once, by several acknowledgements if need be.
+func TestAcknowledgementsTellEveryArrival(t *testing.T) {
+	tests := []struct {
+		name   string
+		before []uint32 // told already, beyond the next expected
+		seqs   []uint32
+		acks   int
+	}{
+		{"one", nil, []uint32{1}, 1},
+		{"far_ahead", nil, []uint32{1000}, 1},
+		{"duplicate_behind", []uint32{5, 900}, []uint32{5}, 1},
+		{"within_four_words", nil, []uint32{700, 701, 893}, 1},
+		{"both_ends", nil, []uint32{1023, 2}, 2},
+		{"all_over", nil, []uint32{130, 2, 300, 500, 700, 900, 1023}, 4},
+		{"behind_and_far_ahead", []uint32{1, 600}, []uint32{0, 900}, 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPair(t, Config{}, Config{})
+			next, message := p.s.SndNxt(), wire.AppendMessage([]byte{0}, wire.Message{Type: 1, Channel: wire.Unordered})
+			buf := make([]byte, wire.MaxDatagram)
+			told := func() (acks int) {
+				for n := p.c.Fill(buf, p.now); n > 0; n = p.c.Fill(buf, p.now) {
+					p.up(buf[:n])
+					acks++
+				}
+				return acks
+			}
+			receive := func(seqs []uint32) {
+				for _, d := range seqs {
+					h := wire.Header{Sequence: next + d, Ack: p.window.Next, Flags: wire.FlagACK | wire.FlagPSH, Window: 100, Timestamp: p.now / 1000}
+					packet := append(h.AppendTo(nil), message...)
+					wire.Seal(packet)
+					if err := p.c.Packet(packet, p.now); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			receive(tt.before)
+			told()
+			p.flow.SackHigh, p.flow.Sack = p.flow.Ack, [commit.SackWords]uint64{}
+			receive(tt.seqs)
+			if acks := told(); acks != tt.acks {
+				t.Errorf("%d acknowledgements, want %d", acks, tt.acks)
+			}
+			for _, d := range tt.seqs {
+				seq := next + d
+				if wire.SeqLess(seq, p.flow.Ack) {
+					continue
+				}
+				if p.flow.Sack[seq/64%commit.SackWords]>>(seq%64)&1 == 0 {
+					t.Errorf("arrival of packet %d is not told", d)
+				}
+			}
+		})
+	}
+}
+
 func TestPacketDrops(t *testing.T) {
 	header := func(p *pair) wire.Header {
 		return wire.Header{
@@ -702,6 +762,10 @@ func TestPacketDrops(t *testing.T) {
 		{"no_block", func(p *pair) (wire.Header, []byte) { return header(p), nil }, DropAckBlock},
 		{"block_selects_the_unsent", func(p *pair) (wire.Header, []byte) {
 			block := wire.AckBlock{Present: true, Words: 1, Bitmap: [4]uint64{1}}
+			return header(p), block.AppendTo(nil)
+		}, DropAckBlock},
+		{"block_with_offset_selects_the_unsent", func(p *pair) (wire.Header, []byte) {
+			block := wire.AckBlock{Present: true, Offset: 15, Words: 1, Bitmap: [4]uint64{1}}
 			return header(p), block.AppendTo(nil)
 		}, DropAckBlock},
 		{"outside", func(p *pair) (wire.Header, []byte) {

@@ -27,8 +27,12 @@ func TestAckBlock(t *testing.T) {
 		{"no_bitmap", "01" + fixed, AckBlock{Present: true, Echo: 0x1122334455667788, Delay: 250}},
 		{"one_word", "02" + fixed + "0000000000000005",
 			AckBlock{Present: true, Echo: 0x1122334455667788, Delay: 250, Words: 1, Bitmap: [4]uint64{5}}},
-		{"hole_inside", "03" + fixed + "0000000000000000 8000000000000000",
-			AckBlock{Present: true, Echo: 0x1122334455667788, Delay: 250, Words: 2, Bitmap: [4]uint64{0, 1 << 63}}},
+		{"hole_inside", "04" + fixed + "0000000000000001 0000000000000000 8000000000000000",
+			AckBlock{Present: true, Echo: 0x1122334455667788, Delay: 250, Words: 3, Bitmap: [4]uint64{1, 0, 1 << 63}}},
+		{"offset", "0b" + fixed + "0000000000000001 8000000000000000",
+			AckBlock{Present: true, Echo: 0x1122334455667788, Delay: 250, Offset: 1, Words: 2, Bitmap: [4]uint64{1, 1 << 63}}},
+		{"last_word", "7a" + fixed + "0000000000000001",
+			AckBlock{Present: true, Echo: 0x1122334455667788, Delay: 250, Offset: 15, Words: 1, Bitmap: [4]uint64{1}}},
 		{"all_words", "05" + fixed + strings.Repeat("ffffffffffffffff", 4),
 			AckBlock{Present: true, Echo: 0x1122334455667788, Delay: 250, Words: 4,
 				Bitmap: [4]uint64{1<<64 - 1, 1<<64 - 1, 1<<64 - 1, 1<<64 - 1}}},
@@ -64,7 +68,13 @@ func TestAckBlockMalformed(t *testing.T) {
 		{"empty", ""},
 		{"six_words", "06" + strings.Repeat("11", 12+8*5)},
 		{"most_words", "ff" + strings.Repeat("11", 400)},
+		{"no_count", "08" + strings.Repeat("11", 12)},
+		{"eight_words", "07" + strings.Repeat("11", 12+8*8)},
+		{"offset_without_words", "09" + strings.Repeat("11", 12)},
+		{"beyond_the_window", "7b" + strings.Repeat("11", 12+8*2)},
+		{"farther_beyond_the_window", "82" + strings.Repeat("11", 12+8)},
 		{"zero_word", "02" + strings.Repeat("11", 12) + strings.Repeat("00", 8)},
+		{"zero_first_word", "03" + strings.Repeat("11", 12) + strings.Repeat("00", 8) + strings.Repeat("11", 8)},
 		{"zero_last_word", "03" + strings.Repeat("11", 20) + strings.Repeat("00", 8)},
 	}
 	for _, tt := range tests {
@@ -85,9 +95,15 @@ func TestAckBlockMisuse(t *testing.T) {
 		name  string
 		block AckBlock
 	}{
-		{"zero_last_word", AckBlock{Present: true, Words: 1}},
+		{"zero_word", AckBlock{Present: true, Words: 1}},
+		{"zero_first_word", AckBlock{Present: true, Words: 2, Bitmap: [4]uint64{0, 1}}},
+		{"zero_last_word", AckBlock{Present: true, Words: 2, Bitmap: [4]uint64{1}}},
 		{"too_many_words", AckBlock{Present: true, Words: 5}},
 		{"negative_words", AckBlock{Present: true, Words: -1}},
+		{"offset_without_words", AckBlock{Present: true, Offset: 1}},
+		{"beyond_the_window", AckBlock{Present: true, Offset: 15, Words: 2, Bitmap: [4]uint64{1, 1}}},
+		{"negative_offset", AckBlock{Present: true, Offset: -1, Words: 1, Bitmap: [4]uint64{1}}},
+		{"offset_that_wraps", AckBlock{Present: true, Offset: 32, Words: 1, Bitmap: [4]uint64{1}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -96,32 +112,9 @@ func TestAckBlockMisuse(t *testing.T) {
 	}
 }
 
-func TestAckBlockTrim(t *testing.T) {
-	tests := []struct {
-		name   string
-		bitmap [4]uint64
-		want   int
-	}{
-		{"empty", [4]uint64{}, 0},
-		{"first", [4]uint64{1}, 1},
-		{"last", [4]uint64{0, 0, 0, 1}, 4},
-		{"hole", [4]uint64{1, 0, 4, 0}, 3},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			a := AckBlock{Present: true, Bitmap: tt.bitmap}
-			a.Trim()
-			if a.Words != tt.want {
-				t.Errorf("words = %d, want %d", a.Words, tt.want)
-			}
-			a.AppendTo(nil)
-		})
-	}
-}
-
 func FuzzAckBlock(f *testing.F) {
 	f.Add([]byte{0})
-	full := AckBlock{Present: true, Echo: 7, Words: 4, Bitmap: [4]uint64{1, 0, 0, 9}}
+	full := AckBlock{Present: true, Echo: 7, Offset: 12, Words: 4, Bitmap: [4]uint64{1, 0, 0, 9}}
 	f.Add(full.AppendTo(nil))
 	f.Add([]byte{2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {

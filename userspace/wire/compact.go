@@ -6,8 +6,8 @@ import (
 )
 
 // The compact profile: sequence u16, flags u8, priority u8, timestamp u32, and
-// with flag ACK: words u8, ack u16, window u16. With words, echo u32, delay u16
-// and the bitmap follow.
+// with flag ACK: the first byte of a block, ack u16, window u16. If that says
+// anything, echo u32, delay u16 and the bitmap follow.
 const (
 	compactHeaderSize = 8
 	compactAckSize    = 5
@@ -67,7 +67,7 @@ func parseCompactHeader(b []byte) (h Header, body []byte, err error) {
 	if len(body) < compactAckSize {
 		return Header{}, nil, errCompactHeader
 	}
-	h.words = body[0]
+	h.says = body[0]
 	h.Ack = uint32(binary.BigEndian.Uint16(body[1:]))
 	h.Window = binary.BigEndian.Uint16(body[3:])
 	body = body[compactAckSize:]
@@ -102,33 +102,25 @@ func (h *Header) legalCompact(syn Flags) bool {
 
 func parseCompactBlock(h *Header, sack bool, body []byte, a *AckBlock) (rest []byte, err error) {
 	*a = AckBlock{}
-	if h.words == 0 {
+	if h.says == 0 {
 		return body, nil
 	}
-	words := int(h.words) - 1
-	if !sack || words > AckWordsMax {
+	offset, words, ok := ackRange(h.says)
+	if !sack || !ok {
 		return nil, errAckWords
 	}
-	size := compactEchoSize + 8*words
-	if len(body) < size {
+	if len(body) < compactEchoSize+8*words {
 		return nil, errAckTruncated
-	}
-	if words > 0 && binary.BigEndian.Uint64(body[size-8:]) == 0 {
-		return nil, errAckTrailing
 	}
 	a.Present = true
 	a.Echo = uint64(binary.BigEndian.Uint32(body))
 	a.Delay = uint32(binary.BigEndian.Uint16(body[4:])) * compactDelayUnit
-	a.Words = words
-	for i := range words {
-		a.Bitmap[i] = binary.BigEndian.Uint64(body[compactEchoSize+8*i:])
-	}
-	return body[size:], nil
+	return a.readWords(body[compactEchoSize:], offset, words)
 }
 
 // appendCompactHeader appends the header and, with flag ACK, the front of a
-// block with words in its first byte.
-func appendCompactHeader(b []byte, h *Header, words uint8) []byte {
+// block with the given first byte.
+func appendCompactHeader(b []byte, h *Header, says byte) []byte {
 	if h.Priority > compactPriority {
 		panic("wire: priority above 3")
 	}
@@ -150,7 +142,7 @@ func appendCompactHeader(b []byte, h *Header, words uint8) []byte {
 	if h.Flags&FlagACK == 0 {
 		return b
 	}
-	b = append(b, words)
+	b = append(b, says)
 	b = binary.BigEndian.AppendUint16(b, uint16(h.Ack))
 	return binary.BigEndian.AppendUint16(b, h.Window)
 }
@@ -161,10 +153,7 @@ func appendCompactPacket(b []byte, h *Header, a *AckBlock, body []byte) []byte {
 		b = appendCompactHeader(b, h, 0)
 		return append(b, body...)
 	}
-	if a.Words > 0 && a.Bitmap[a.Words-1] == 0 {
-		panic("wire: acknowledgement block ends in a zero word")
-	}
-	b = appendCompactHeader(b, h, uint8(1+a.Words))
+	b = appendCompactHeader(b, h, a.says())
 	echo, delay := uint32(a.Echo), a.Delay
 	if delay > compactDelayMax {
 		echo, delay = 0, 0 // it measures nothing

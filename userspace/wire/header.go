@@ -114,7 +114,7 @@ type Header struct {
 	// Of compact packets.
 	Priority uint8 // 0 critical to 3 low; changes nothing for the receiver
 	Fragment bool  // TypeFragment is among the messages; AppendPacket sets it
-	words    uint8 // what the acknowledgement block begins with
+	says     byte  // what the acknowledgement block begins with
 	odd      bool  // bits are set that mean nothing
 }
 

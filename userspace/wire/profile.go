@@ -105,7 +105,7 @@ func (p Profile) Verify(b []byte) bool { return p == Compact || Verify(b) }
 // tells whether it does. The first byte of such a body is neither a legal
 // acknowledgement block nor a legal message of a session.
 func (p Profile) IsHello(h *Header, body []byte) bool {
-	return h.Flags == FlagACK|FlagPSH && len(body) > 0 && body[0] == TypeHello && h.words == 0 && !h.Fragment
+	return h.Flags == FlagACK|FlagPSH && len(body) > 0 && body[0] == TypeHello && h.says == 0 && !h.Fragment
 }
 
 // Reference is what the 16-bit numbers of a compact packet lie near.
@@ -206,7 +206,7 @@ func (p Profile) AppendReset(b []byte, h Header, why Reason, token uint32) []byt
 func (p Profile) ParseReset(h *Header, body []byte, token uint32) (Reason, error) {
 	if p == Compact {
 		const size = ReasonSize + 4
-		if h.words != 0 || len(body) != size || binary.BigEndian.Uint32(body[ReasonSize:]) != token {
+		if h.says != 0 || len(body) != size || binary.BigEndian.Uint32(body[ReasonSize:]) != token {
 			return 0, errToken
 		}
 		body = body[:ReasonSize]
@@ -262,7 +262,7 @@ func (p Profile) ParseSYNACK(packet []byte) (h Header, opts Options, err error) 
 	if err != nil {
 		return Header{}, Options{}, err
 	}
-	if h.Flags != FlagSYN|FlagACK || h.words != 0 {
+	if h.Flags != FlagSYN|FlagACK || h.says != 0 {
 		return Header{}, Options{}, errSYNACK
 	}
 	if opts, err = parseReplyOptions(body); err != nil {

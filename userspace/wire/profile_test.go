@@ -30,7 +30,7 @@ func TestCompactHeader(t *testing.T) {
 			Header{Sequence: 0x0102, Ack: 0x0304, Flags: FlagACK | FlagPSH | FlagURG | FlagECE | FlagCWR,
 				Window: 0x0506, Timestamp: 0x11223344, Priority: 2, Fragment: true}, ""},
 		{"block", "0000 01 00 00000000 05 0304 0506 99",
-			Header{Ack: 0x0304, Flags: FlagACK, Window: 0x0506, words: 5}, "99"},
+			Header{Ack: 0x0304, Flags: FlagACK, Window: 0x0506, says: 5}, "99"},
 		{"syn", "ffff 02 00 00000001 aa", Header{Sequence: 0xffff, Flags: FlagSYN, Timestamp: 1}, "aa"},
 		{"syn_ack", "1234 03 00 00000001 00 0000 0400 aa",
 			Header{Sequence: 0x1234, Ack: 0x10000, Flags: FlagSYN | FlagACK, Window: 1024, Timestamp: 1}, "aa"},
@@ -48,7 +48,7 @@ func TestCompactHeader(t *testing.T) {
 				t.Errorf("read %+v, body %x, %v; want %+v", h, body, err, tt.want)
 			}
 			front := packet[:len(packet)-len(body)]
-			if again := appendCompactHeader(nil, &h, h.words); !bytes.Equal(again, front) {
+			if again := appendCompactHeader(nil, &h, h.says); !bytes.Equal(again, front) {
 				t.Errorf("encoded %x, want %x", again, front)
 			}
 			eachTruncation(front, func(b []byte) {
@@ -197,31 +197,35 @@ func TestCompactPacket(t *testing.T) {
 func TestCompactBlock(t *testing.T) {
 	const fixed = "11223344 000a"
 	tests := []struct {
-		name  string
-		words uint8
-		sack  bool
-		hex   string
-		want  AckBlock
-		bad   bool
+		name string
+		says byte
+		sack bool
+		hex  string
+		want AckBlock
+		bad  bool
 	}{
 		{name: "nothing", sack: true},
 		{name: "nothing_without_sack"},
-		{name: "echo", words: 1, sack: true, hex: fixed, want: AckBlock{Present: true, Echo: 0x11223344, Delay: 160}},
-		{name: "words", words: 3, sack: true, hex: fixed + "0000000000000000 0000000000000007",
-			want: AckBlock{Present: true, Echo: 0x11223344, Delay: 160, Words: 2, Bitmap: [4]uint64{0, 7}}},
-		{name: "without_sack", words: 1, hex: fixed, bad: true},
-		{name: "six_words", words: 6, sack: true, hex: fixed + "11111111111111111111111111111111111111111111111111111111111111111111111111111111", bad: true},
-		{name: "cut", words: 2, sack: true, hex: fixed + "00000000000000", bad: true},
-		{name: "echo_cut", words: 1, sack: true, hex: "11223344 00", bad: true},
-		{name: "zero_word", words: 2, sack: true, hex: fixed + "0000000000000000", bad: true},
+		{name: "echo", says: 1, sack: true, hex: fixed, want: AckBlock{Present: true, Echo: 0x11223344, Delay: 160}},
+		{name: "words", says: 3, sack: true, hex: fixed + "0000000000000001 0000000000000007",
+			want: AckBlock{Present: true, Echo: 0x11223344, Delay: 160, Words: 2, Bitmap: [4]uint64{1, 7}}},
+		{name: "offset", says: 14<<3 | 3, sack: true, hex: fixed + "0000000000000001 0000000000000007",
+			want: AckBlock{Present: true, Echo: 0x11223344, Delay: 160, Offset: 14, Words: 2, Bitmap: [4]uint64{1, 7}}},
+		{name: "beyond_the_window", says: 15<<3 | 3, sack: true, hex: fixed + "0000000000000001 0000000000000007", bad: true},
+		{name: "offset_without_words", says: 1<<3 | 1, sack: true, hex: fixed, bad: true},
+		{name: "without_sack", says: 1, hex: fixed, bad: true},
+		{name: "six_words", says: 6, sack: true, hex: fixed + "11111111111111111111111111111111111111111111111111111111111111111111111111111111", bad: true},
+		{name: "cut", says: 2, sack: true, hex: fixed + "00000000000000", bad: true},
+		{name: "echo_cut", says: 1, sack: true, hex: "11223344 00", bad: true},
+		{name: "zero_word", says: 2, sack: true, hex: fixed + "0000000000000000", bad: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			a := AckBlock{Present: true, Words: 3}
 			body := unhex(t, tt.hex)
-			rest, err := Compact.ParseBlock(&Header{Flags: FlagACK, words: tt.words}, tt.sack, append(body, "rest"...), &a)
+			rest, err := Compact.ParseBlock(&Header{Flags: FlagACK, says: tt.says}, tt.sack, append(body, "rest"...), &a)
 			if tt.name == "cut" || tt.name == "echo_cut" {
-				_, err = Compact.ParseBlock(&Header{Flags: FlagACK, words: tt.words}, tt.sack, body, &a)
+				_, err = Compact.ParseBlock(&Header{Flags: FlagACK, says: tt.says}, tt.sack, body, &a)
 			}
 			if (err != nil) != tt.bad || a != tt.want {
 				t.Fatalf("read %+v, %v; want %+v", a, err, tt.want)
@@ -298,7 +302,7 @@ func TestResets(t *testing.T) {
 				t.Errorf("%v: %d bytes accepted", p, len(b))
 			}
 		})
-		got.words = 1
+		got.says = 1
 		if _, err := p.ParseReset(&got, body, 0x01020304); (err == nil) != (p == Standard) {
 			t.Errorf("%v: behind a block %v", p, err)
 		}
@@ -470,7 +474,7 @@ func FuzzCompact(f *testing.F) {
 		}
 		switch {
 		case h.Flags&(FlagSYN|FlagRST) != 0, Compact.IsHello(&h, body):
-			if again := append(appendCompactHeader(nil, &h, h.words), body...); !bytes.Equal(again, b) {
+			if again := append(appendCompactHeader(nil, &h, h.says), body...); !bytes.Equal(again, b) {
 				t.Fatalf("%x re-encodes as %x", b, again)
 			}
 			return

@@ -99,6 +99,7 @@ func TestProtocolLimits(t *testing.T) {
 		"message header, bytes":                                       MessageHeaderSize,
 		"messages in a packet":                                        MaxMessages,
 		"bitmap words in an acknowledgement block":                    AckWordsMax,
+		"words of the window":                                         AckWindowWords,
 		"largest acknowledgement block, bytes":                        AckBlockMax,
 		"largest payload beside any acknowledgement block, bytes":     MaxPayload,
 		"reliable receive window, packets":                            ReceiveWindow,
@@ -184,6 +185,7 @@ func TestConstantsAreThoseOfTheHeader(t *testing.T) {
 		{"COMPACT_FLAG_REL", compactREL}, {"COMPACT_FLAG_ECE", compactECE},
 		{"COMPACT_PRIORITY", compactPriority}, {"COMPACT_CWR", compactCWR}, {"COMPACT_RST_LEN", ReasonSize + 4},
 		{"ACKB_FIXED_LEN", ackBlockFixed}, {"ACKB_WORDS_MAX", AckWordsMax},
+		{"ACKB_OFFSET_SHIFT", ackOffsetShift},
 		{"RCV_WINDOW", ReceiveWindow}, {"REPLAY_WINDOW", ReplayWindow},
 	}
 	for _, tt := range tests {

@@ -77,6 +77,7 @@ type ackBlockVector struct {
 	Present bool
 	Echo    hex64
 	Delay   uint32
+	Offset  int
 	Bitmap  []hex64
 }
 
@@ -260,7 +261,7 @@ func describeOptions(o Options) *optionsVector {
 }
 
 func describeAckBlock(a AckBlock) *ackBlockVector {
-	v := &ackBlockVector{Present: a.Present, Echo: hex64(a.Echo), Delay: a.Delay}
+	v := &ackBlockVector{Present: a.Present, Echo: hex64(a.Echo), Delay: a.Delay, Offset: a.Offset}
 	if a.Present {
 		v.Bitmap = []hex64{}
 	}
@@ -333,7 +334,7 @@ func encode(p Profile, d *decodedPacket, size int) []byte {
 
 	var a *AckBlock
 	if v := d.AckBlock; v != nil {
-		a = &AckBlock{Present: v.Present, Echo: uint64(v.Echo), Delay: v.Delay, Words: len(v.Bitmap)}
+		a = &AckBlock{Present: v.Present, Echo: uint64(v.Echo), Delay: v.Delay, Offset: v.Offset, Words: len(v.Bitmap)}
 		for i, word := range v.Bitmap {
 			a.Bitmap[i] = uint64(word)
 		}

@@ -410,7 +410,7 @@ func (p *peer) noteAcks(packet []byte) {
 	}
 	for i := range uint32(64 * block.Words) {
 		if block.Bitmap[i/64]>>(i%64)&1 != 0 {
-			p.acked[h.Ack+1+i] = true
+			p.acked[h.Ack+1+64*uint32(block.Offset)+i] = true
 		}
 	}
 }
