@@ -196,6 +196,9 @@ func (r *Reassembler) Init(session uint64, memory Memory, order *Orderer, limit 
 // Bytes returns the size of the messages that are kept, as far as it is known.
 func (r *Reassembler) Bytes() int { return r.bytes }
 
+// Open reports whether there is room for a reliable transfer already.
+func (r *Reassembler) Open(transfer uint32) bool { return r.lookup(true, transfer) != 0 }
+
 // Kept returns how many messages are kept, incomplete or until Done.
 func (r *Reassembler) Kept() int { return r.kept }
 

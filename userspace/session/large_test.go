@@ -243,6 +243,31 @@ func TestLargeMessagesDoNotLockEachOther(t *testing.T) {
 	}
 }
 
+// TestMemoryIsGivenInOrder: a message that others have to wait for is not kept
+// waiting by them.
+func TestMemoryIsGivenInOrder(t *testing.T) {
+	memory := &oneAtATime{taken: true}
+	got := ""
+	s := NewServer(Config{
+		Memory:  memory,
+		Message: func(_ *Session, m Message) { got += string(m.Payload) + " " },
+	}, Opening{ClientISN: 98, SACK: true, Control: true, MaxHeld: 1 << 20}, ms)
+	chunk := func(seq, transfer uint32, index uint16, data string) {
+		f := wire.Fragment{Transfer: transfer, Index: index, Total: 2, Chunk: 1, Data: []byte(data)}
+		s.Committed(Ref(seq), seq, wire.FlagACK|wire.FlagPSH, fragment(f, 0, uint16(transfer)), ms)
+	}
+	chunk(100, 0, 0, "a")
+	memory.taken = false
+	chunk(102, 1, 0, "c")
+	chunk(103, 1, 1, "d")
+	s.Tick(30 * ms)
+	chunk(101, 0, 1, "b")
+	s.Tick(60 * ms)
+	if got != "ab cd " || s.Stats().HeldPackets != 0 {
+		t.Errorf("got %q, %d packets held", got, s.Stats().HeldPackets)
+	}
+}
+
 // TestStalledTransferEndsTheSession: a reliable message whose chunks cease to
 // come can never be handed over.
 func TestStalledTransferEndsTheSession(t *testing.T) {

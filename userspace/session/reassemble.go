@@ -27,7 +27,13 @@ func (s *Session) takeChunk(seq uint32, offset int, m *wire.Message) bool {
 		return false
 	}
 	c := reliability.Chunk{Reliable: true, Channel: m.Channel, ID: m.ID, Sequence: seq, Fragment: f}
-	message, what := s.in.Take(c, s.now)
+	var message reliability.Large
+	what := reliability.ChunkWaits
+	// Where others wait for memory, nothing goes before them that they may have
+	// to wait for in turn.
+	if len(s.in.waiting) == 0 || s.in.Open(f.Transfer) {
+		message, what = s.in.Take(c, s.now)
+	}
 	switch {
 	case what == reliability.ChunkCompletes:
 		return s.takeLarge(seq, offset, &message)
@@ -78,9 +84,9 @@ func (s *Session) deliverLarge(from *reliability.Reassembler, mode Mode, m *reli
 
 // retryChunks offers chunks again for which there was no memory.
 func (s *Session) retryChunks() {
-	waiting, oldest := s.in.waiting, s.in.oldest
+	waiting := s.in.waiting
 	s.in.waiting = nil
-	for i, at := range waiting {
+	for _, at := range waiting {
 		held := s.inbox.at(at.Sequence)
 		m, _, _ := wire.ParseMessage(held.body[at.Offset:])
 		ok := s.takeChunk(at.Sequence, int(at.Offset), &m)
@@ -93,12 +99,6 @@ func (s *Session) retryChunks() {
 		}
 		if held.waiting--; held.waiting == 0 {
 			s.release(held)
-		}
-		if len(s.in.waiting) > 0 {
-			// What comes behind it would not find memory either.
-			s.in.waiting = append(s.in.waiting, waiting[i+1:]...)
-			s.in.oldest = oldest
-			return
 		}
 	}
 	s.takeFar()
