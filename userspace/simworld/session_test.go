@@ -117,12 +117,13 @@ func randomWorld(seed uint64) worldConfig {
 }
 
 // talk sends messages of every mode in both directions for a while.
-func talk(w *world, total int, pace time.Duration) {
+func talk(w *world, total, burst int, pace time.Duration) {
 	rng := w.Net.Rand()
+	pace = 1 + time.Duration(rng.Int64N(int64(pace)))
 	channels := 1 + rng.IntN(6)
 	var step func()
 	step = func() {
-		for range 1 + rng.IntN(8) {
+		for range 1 + rng.IntN(burst) {
 			st, from := &w.toServer, w.Client
 			if rng.IntN(2) == 0 {
 				st, from = &w.toClient, w.Server
@@ -169,11 +170,17 @@ func anything(rng *rand.Rand, from *session.Session, channels int) (o session.Ou
 // TestEveryMessageArrives is the promise of exactly once, in order.
 func TestEveryMessageArrives(t *testing.T) {
 	for seed := range seeds(t) {
-		w := newWorld(t, randomWorld(seed))
+		cfg := randomWorld(seed)
+		total, burst, pace := 1500, 8, 30*time.Millisecond
+		if seed%16 == 0 { // more than the path carries
+			total, burst, pace = 8000, 80, 3*time.Millisecond
+			cfg.client.IdleTimeout, cfg.server.IdleTimeout = 10*time.Minute, 10*time.Minute
+		}
+		w := newWorld(t, cfg)
 		w.open()
-		talk(w, 1500, time.Duration(1+w.Net.Rand().IntN(30))*time.Millisecond)
+		talk(w, total, burst, pace)
 		w.until(30*time.Minute, "delivery", func() bool { return w.toServer.missing == 0 && w.toClient.missing == 0 })
-		w.until(5*time.Minute, "draining", func() bool { return w.drained(w.Client) && w.drained(w.Server) })
+		w.until(30*time.Minute, "draining", func() bool { return w.drained(w.Client) && w.drained(w.Server) })
 		if w.Client.State() != session.Open || w.Server.State() != session.Open {
 			w.fatalf("client %v (%v), server %v (%v)", w.Client.State(), w.Client.Reason(), w.Server.State(), w.Server.Reason())
 		}
