@@ -456,18 +456,19 @@ func (s *Sender) take(t *taking, seq uint32) {
 }
 
 // answers reports whether the newest transmission of p may be what was
-// acknowledged. Sooner than any round trip so far (RFC 8985 section 6.2), or
-// by an answer to something that was sent before it, an earlier one was.
+// acknowledged. An answer to something that was sent before it, or where the echo
+// is not known one that came much sooner than any round trip (RFC 8985 section
+// 6.2), is to an earlier one.
 func (s *Sender) answers(t *taking, p *Packet) bool {
 	switch {
 	case p.lost:
 		return false
 	case p.sends == 1:
 		return true
-	case t.ack.Echoed && int32(t.ack.Echo-uint32(p.sent/1000)) < 0:
-		return false
+	case t.ack.Echoed:
+		return int32(t.ack.Echo-uint32(p.sent/1000)) >= 0
 	}
-	return t.at-min(t.at, p.sent) >= s.RTT.Min
+	return t.at-min(t.at, p.sent) >= s.RTT.Min*3/4
 }
 
 // excuse takes back congestion events whose losses were none.
@@ -548,13 +549,18 @@ func (s *Sender) findLost(now uint64) {
 	}
 }
 
+// overtakenAt returns when p, which later transmissions overtook, is lost.
+func (s *Sender) overtakenAt(p *Packet) uint64 {
+	return p.sent + max(s.ackRTT, s.RTT.Smoothed) + s.reordering.delay(&s.RTT)
+}
+
 // overtaken reports whether p is lost, later transmissions having arrived; if
 // not yet, it sees to it that it is looked at again in time.
 func (s *Sender) overtaken(p *Packet, now uint64) bool {
 	if s.acked-p.order >= s.reordering.packets {
 		return true
 	}
-	at := p.sent + max(s.ackRTT, s.RTT.Smoothed) + s.reordering.delay(&s.RTT)
+	at := s.overtakenAt(p)
 	if now >= at {
 		return true
 	}
@@ -618,11 +624,15 @@ func (s *Sender) Deadline() uint64 {
 	return min(s.answerBy(p), s.lossAt, s.earlyAt())
 }
 
-// answerBy returns when p, in flight the longest, has to be answered.
+// answerBy returns when p, in flight the longest, has to be answered. Of what later
+// transmissions overtook, the time for reordering has to be over too.
 func (s *Sender) answerBy(p *Packet) uint64 {
 	sent := p.sent
 	if s.probes >= maxProbes {
 		sent = max(sent, s.probedAt)
+	}
+	if p.order < s.acked {
+		return max(sent+s.RTT.RTO(), s.overtakenAt(p))
 	}
 	return sent + s.RTT.RTO()
 }
@@ -668,7 +678,7 @@ func (s *Sender) OnDeadline(now uint64) {
 		s.Count.Early++
 	}
 	for p := s.oldest(); p != nil && now >= s.answerBy(p); p = s.oldest() {
-		if p.why == whyProbe || s.timedOut || s.probes >= maxProbes {
+		if p.why == whyProbe && s.probes > 0 || s.timedOut || s.probes >= maxProbes {
 			s.timeout(now)
 			return
 		}

@@ -785,3 +785,49 @@ func TestSenderSendsSmallPacketsTwice(t *testing.T) {
 		t.Errorf("%d timeouts, %+v after %d ms", f.cc.timeouts, f.s.Count, f.now/ms-1000)
 	}
 }
+
+// TestSenderKeepsOnWhileAnswersCome: a probe that is lost as well is sent once
+// more, and a packet that others overtook has its time for reordering, however
+// short the timeout. Neither is a timeout while other packets are acknowledged.
+func TestSenderKeepsOnWhileAnswersCome(t *testing.T) {
+	f := newFlight(t, 0)
+	for range 40 { // without variance the timeout is 60 ms
+		f.s.RTT.Sample(40*ms, f.now)
+		f.now += 40 * ms
+	}
+	f.s.reordering.steps, f.s.reordering.packets = 8, maxThreshold
+	f.send(1)
+	for n := uint32(1); n < 60; n++ {
+		f.send(1)
+		f.now += 10 * ms
+		f.s.OnDeadline(f.now)
+		f.again()
+		if n >= 4 {
+			var selected []uint32
+			for k := uint32(1); k <= n-3; k++ {
+				selected = append(selected, k)
+			}
+			f.echo(f.stamp()-40_000, 0, selected...)
+		}
+	}
+	if f.s.Count.Timeouts != 0 || f.s.Count.Spurious != 0 || f.s.Count.Probes != 0 || f.s.Count.Lost == 0 {
+		t.Errorf("%+v", f.s.Count)
+	}
+}
+
+// TestSenderBelievesTheEcho rather than its idea of the shortest round trip:
+// small packets are faster than large ones.
+func TestSenderBelievesTheEcho(t *testing.T) {
+	f := newFlight(t, 0)
+	f.s.RTT.Sample(40*ms, f.now)
+	f.send(4)
+	f.now += 40 * ms
+	f.ack(0, 3)
+	f.wantAgain(0)
+	again := f.stamp()
+	f.now += 39 * ms
+	f.echo(again, 1, 3)
+	if f.s.Count.Spurious != 0 || f.cc.undone != 0 {
+		t.Errorf("%+v", f.s.Count)
+	}
+}
