@@ -53,8 +53,12 @@ const (
 	whyLost      // others overtook it, or nothing was answered
 )
 
-// Pending counts packets that belong together and are not acknowledged.
-type Pending struct{ Packets int }
+// Pending is an account of packets that belong together.
+type Pending struct {
+	Packets int    // made and not acknowledged
+	Sent    bool   // Last means something
+	Last    uint32 // the highest of their sequences
+}
 
 // Body returns the bytes in use. They alias the packet.
 func (p *Packet) Body() []byte { return p.body[:p.length] }

@@ -259,6 +259,9 @@ func (s *Sender) Send(p *Packet, now uint64) uint32 {
 	s.next++
 	*s.at(p.seq) = slot{packet: p, messages: p.Messages}
 	s.messages += p.Messages
+	if p.Pending != nil {
+		p.Pending.Sent, p.Pending.Last = true, p.seq
+	}
 	s.fly(p, now)
 	s.planEarly(p)
 	return p.seq

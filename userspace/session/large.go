@@ -247,10 +247,13 @@ func (s *Session) endCut(t *transfer) {
 	s.sweepTransfers()
 }
 
-// sweepTransfers forgets the large messages that nothing is left to do about.
+// sweepTransfers forgets the large messages that nothing is left to do about. While
+// anything before its last chunk is missing at the peer, a message may wait there,
+// in memory that another one cannot have.
 func (s *Session) sweepTransfers() {
+	una := s.snd.Una()
 	s.large.transfers = slices.DeleteFunc(s.large.transfers, func(t *transfer) bool {
-		if !t.cut() || t.pending.Packets > 0 {
+		if !t.cut() || t.pending.Packets > 0 || t.pending.Sent && int32(una-t.pending.Last) <= 0 {
 			return false
 		}
 		s.large.queued -= t.cost

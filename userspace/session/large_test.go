@@ -268,6 +268,25 @@ func TestMemoryIsGivenInOrder(t *testing.T) {
 	}
 }
 
+// TestNoMemoryForLongEndsTheSession, but what was acknowledged is handed over.
+func TestNoMemoryForLongEndsTheSession(t *testing.T) {
+	p := newPair(t, Config{}, Config{Memory: &noMemory{refuse: 1 << 30}, ReassemblyTimeout: time.Second})
+	want := blob(20_000, 8)
+	p.queue(Outgoing{Mode: ReliableOrdered, Channel: 1, Priority: High, Payload: want})
+	p.queue(Outgoing{Mode: ReliableOrdered, Channel: 1, Priority: High, Payload: []byte("behind")})
+	p.after(900 * ms)
+	if p.s.State() != Open || len(p.fromClient) != 0 {
+		t.Fatalf("server %v, %d messages", p.s.State(), len(p.fromClient))
+	}
+	p.after(200 * ms)
+	if p.s.State() != Closed || p.s.Reason() != wire.ReasonFull || p.c.Reason() != wire.ReasonFull {
+		t.Errorf("server %v (%v), client %v", p.s.State(), p.s.Reason(), p.c.Reason())
+	}
+	if len(p.fromClient) != 2 || !bytes.Equal(p.fromClient[0].Payload, want) || len(p.bodies) != 0 {
+		t.Errorf("%d messages, %d packets held", len(p.fromClient), len(p.bodies))
+	}
+}
+
 // TestStalledTransferEndsTheSession: a reliable message whose chunks cease to
 // come can never be handed over.
 func TestStalledTransferEndsTheSession(t *testing.T) {

@@ -14,6 +14,7 @@ type inLarge struct {
 	waiting []reliability.Place
 	oldest  uint32 // sequence of their packets
 	retryAt uint64
+	since   uint64 // when one of them found memory last, or the first began to wait
 
 	spare *reliability.Reassembler // see lateChunk
 }
@@ -38,6 +39,9 @@ func (s *Session) takeChunk(seq uint32, offset int, m *wire.Message) bool {
 	case what == reliability.ChunkCompletes:
 		return s.takeLarge(seq, offset, &message)
 	case what == reliability.ChunkWaits:
+		if len(s.in.waiting) == 0 {
+			s.in.since = s.now
+		}
 		if len(s.in.waiting) == 0 || wire.SeqLess(seq, s.in.oldest) {
 			s.in.oldest = seq
 		}
@@ -84,7 +88,7 @@ func (s *Session) deliverLarge(from *reliability.Reassembler, mode Mode, m *reli
 
 // retryChunks offers chunks again for which there was no memory.
 func (s *Session) retryChunks() {
-	waiting := s.in.waiting
+	waiting, since := s.in.waiting, s.in.since
 	s.in.waiting = nil
 	for _, at := range waiting {
 		held := s.inbox.at(at.Sequence)
@@ -100,6 +104,10 @@ func (s *Session) retryChunks() {
 		if held.waiting--; held.waiting == 0 {
 			s.release(held)
 		}
+	}
+	s.in.since = since
+	if len(s.in.waiting) < len(waiting) {
+		s.in.since = s.now
 	}
 	s.takeFar()
 	s.followFin()

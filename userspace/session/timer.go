@@ -85,8 +85,14 @@ func (s *Session) tickReassembly() {
 	if len(s.in.waiting) > 0 && s.now >= s.in.retryAt {
 		s.retryChunks()
 	}
-	if s.state <= Closing && s.in.OnDeadline(s.now) {
+	switch {
+	case s.state > Closing:
+	case s.in.OnDeadline(s.now):
 		s.Abort(wire.ReasonProtocol)
+	case len(s.in.waiting) > 0 && s.now >= s.in.since+uint64(s.cfg.ReassemblyTimeout):
+		// What holds the memory may itself wait for what has none. What was
+		// acknowledged is handed over from where it lies.
+		s.Stop(wire.ReasonFull)
 	}
 }
 

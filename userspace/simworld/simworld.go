@@ -98,7 +98,7 @@ func New(cfg Config) *World {
 	gateConfig := gate.Config{Features: gate.FeatureSACK, ControlBytes: 4 << 20}
 	if cfg.TransferBytes > 0 {
 		w.Transfers = w.Regions.Transfers(0)
-		gateConfig.ControlBytes = uint32(w.Regions.Geometry().LargestTransfer())
+		gateConfig.ControlBytes = uint32(w.Regions.Geometry().LargestTransfer() / 2)
 	}
 	keys := gate.CookieKeys{Keys: [2]gate.CookieKey{{K0: cfg.Seed, K1: 1}, {K0: cfg.Seed, K1: 2}}}
 	if cfg.Profile == wire.Compact {
@@ -274,7 +274,7 @@ func (p *Peer) server() session.Config {
 	cfg.Release = p.world.release
 	cfg.ReceiveWindow = p.world.room
 	if w := p.world; w.Transfers != nil {
-		cfg.Memory, cfg.Reassembly = w.Transfers, w.Regions.Geometry().LargestTransfer()
+		cfg.Memory, cfg.Reassembly = w.Transfers, w.Regions.Geometry().LargestTransfer()/2
 	}
 	return cfg
 }

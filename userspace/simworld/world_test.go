@@ -125,7 +125,7 @@ func (w *world) forcedHandshake(packet []byte) bool {
 		if opts.HasControl {
 			reply.HasControl, reply.Control = true, 4<<20
 			if w.cfg.transfers > 0 {
-				reply.Control = uint32(w.Regions.Geometry().LargestTransfer())
+				reply.Control = uint32(w.Regions.Geometry().LargestTransfer() / 2)
 			}
 		}
 		w.Down.Send(wire.AppendSYNACK(nil, h.Sequence, reply, w.Net.Now()/1000))

@@ -331,9 +331,10 @@ func newWorker(opts Options) (*Worker, error) {
 
 // Reassembly is how many bytes of unfinished large messages a worker over memory
 // of this shape holds for a session: what its gate grants. 0 where it has no
-// such memory.
+// such memory. It is no more than half of what there is: pages are rounded up, and
+// have to lie side by side.
 func Reassembly(g commit.Geometry) uint32 {
-	return uint32(min(g.LargestTransfer(), maxReassembly))
+	return uint32(min(g.LargestTransfer()/2, maxReassembly))
 }
 
 // fds are the descriptors that say there is something to do.
