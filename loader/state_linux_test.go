@@ -206,6 +206,9 @@ func TestDoorbell(t *testing.T) {
 		t.Helper()
 		fds := []unix.PollFd{{Fd: int32(bell.FD()), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, 0)
+		for errors.Is(err, unix.EINTR) {
+			n, err = unix.Poll(fds, 0)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -350,6 +350,9 @@ const workerSize = 64
 func (p *pair) bellRung(worker int) (bool, error) {
 	fds := []unix.PollFd{{Fd: int32(p.k.gate.Doorbell(worker).FD()), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, 0)
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Poll(fds, 0)
+	}
 	return n > 0, harness(err)
 }
 

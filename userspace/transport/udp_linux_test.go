@@ -92,6 +92,9 @@ func wait(t testing.TB, us ...*UDP) {
 	}
 	for {
 		n, err := unix.Poll(fds, 2000)
+		for errors.Is(err, unix.EINTR) {
+			n, err = unix.Poll(fds, 2000)
+		}
 		if err == unix.EINTR {
 			continue
 		}

@@ -228,6 +228,9 @@ func await(p *Port, timeout time.Duration) bool {
 	deadline := time.Now().Add(timeout)
 	for {
 		n, err := unix.Poll(fds, int(timeout/time.Millisecond))
+		for errors.Is(err, unix.EINTR) {
+			n, err = unix.Poll(fds, int(timeout/time.Millisecond))
+		}
 		if err != unix.EINTR || time.Now().After(deadline) {
 			return n > 0
 		}
