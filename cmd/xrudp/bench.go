@@ -47,11 +47,7 @@ func benchKernelAck(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if *asJSON {
-		return printJSON(out, result)
-	}
-	result.Write(out)
-	return nil
+	return printResult(out, result, *asJSON)
 }
 
 func benchSim(ctx context.Context, args []string, out io.Writer) error {
@@ -108,7 +104,12 @@ func benchTCP(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if *asJSON {
+	return printResult(out, result, *asJSON)
+}
+
+// printResult writes what a bench measured, as one JSON object or to be read.
+func printResult(out io.Writer, result interface{ Write(io.Writer) }, asJSON bool) error {
+	if asJSON {
 		return printJSON(out, result)
 	}
 	result.Write(out)

@@ -36,11 +36,7 @@ func benchEcho(ctx context.Context, args []string, out io.Writer) error {
 	if err = errors.Join(err, at.close()); err != nil {
 		return err
 	}
-	if *asJSON {
-		return printJSON(out, result)
-	}
-	result.Write(out)
-	return nil
+	return printResult(out, result, *asJSON)
 }
 
 // echoServers runs one server after the other in one place.

@@ -199,11 +199,8 @@ COOKIE_X = cookie_for(0, CLIENT, SERVER, X)
 Y = server_sequence(COOKIE_X)
 
 
-def conversation():
-    """Returns the packets of the conversation, and its steps."""
-    packets, steps = [], []
-    c0 = 900_000_000  # the client's clock
-    s0 = 5_000_000    # the server's
+def recorder(packets, steps):
+    """Two functions that add what client and server say to a conversation."""
 
     def ask(at, outcome, entry, reply=None, **more):
         packets.append(entry)
@@ -217,6 +214,17 @@ def conversation():
     def tell(at, entry):
         packets.append(entry)
         steps.append({"time": at, "from": "server", "packet": entry["name"]})
+
+    return ask, tell
+
+
+def conversation():
+    """Returns the packets of the conversation, and its steps."""
+    packets, steps = [], []
+    c0 = 900_000_000  # the client's clock
+    s0 = 5_000_000    # the server's
+
+    ask, tell = recorder(packets, steps)
 
     def ack(name, at, number, echo, words=(), seq=Y + 1):
         return valid(name, "client", packet("ACK", seq, number, at, block(echo, 0, words)),
@@ -536,18 +544,7 @@ def compact_conversation():
     s0 = (7 << 32) - 30_000  # 32 bits of the server's clock wrap
     X, Y = COMPACT_X, COMPACT_Y
 
-    def ask(at, outcome, entry, reply=None, **more):
-        packets.append(entry)
-        step = {"time": at, "from": "client", "packet": entry["name"], "outcome": outcome}
-        if reply is not None:
-            packets.append(reply)
-            step["reply"] = reply["name"]
-        step.update(more)
-        steps.append(step)
-
-    def tell(at, entry):
-        packets.append(entry)
-        steps.append({"time": at, "from": "server", "packet": entry["name"]})
+    ask, tell = recorder(packets, steps)
 
     def ack(name, at, number, echo, bitmap=(), seq=Y + 1):
         return compact_valid(name, "client", compact_ack(number, seq, at, echo, 0, bitmap), "ack",

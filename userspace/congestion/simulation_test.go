@@ -153,6 +153,21 @@ func TestFairness(t *testing.T) {
 	})
 }
 
+// shareAfter logs what share of the link f gets in each of so many half seconds, and
+// returns the last.
+func shareAfter(t *testing.T, b *bottleneck, f *flow, halves int, rtt time.Duration) (share float64) {
+	t.Helper()
+	text := ""
+	for range halves {
+		before := f.delivered
+		b.run(500 * time.Millisecond)
+		share = float64(f.delivered-before) / b.rate * 2
+		text += fmt.Sprintf(" %3.0f", 100*share)
+	}
+	t.Logf("rtt %s ms: share per half second after it:%s", ms(rtt), text)
+	return share
+}
+
 // TestOutage has nothing get through for a second.
 func TestOutage(t *testing.T) {
 	each(t, func(t *testing.T, name string) {
@@ -162,15 +177,7 @@ func TestOutage(t *testing.T) {
 			f := b.transfer(t, name, 0)
 			b.outage = [2]time.Duration{5 * time.Second, 6 * time.Second}
 			b.run(6 * time.Second)
-			text := ""
-			var share float64
-			for range 10 {
-				before := f.delivered
-				b.run(500 * time.Millisecond)
-				share = float64(f.delivered-before) / b.rate * 2
-				text += fmt.Sprintf(" %3.0f", 100*share)
-			}
-			t.Logf("rtt %s ms: share per half second after it:%s", ms(rtt), text)
+			share := shareAfter(t, b, f, 10, rtt)
 			if share < 0.7 {
 				t.Errorf("rtt %v: share %.2f after five seconds", rtt, share)
 			}
@@ -187,15 +194,7 @@ func TestReroute(t *testing.T) {
 			f := b.transfer(t, name, 0)
 			b.reroute, b.detour = 5*time.Second, 100*time.Millisecond
 			b.run(5 * time.Second)
-			text := ""
-			var share float64
-			for range 24 {
-				before := f.delivered
-				b.run(500 * time.Millisecond)
-				share = float64(f.delivered-before) / b.rate * 2
-				text += fmt.Sprintf(" %3.0f", 100*share)
-			}
-			t.Logf("rtt %s ms: share per half second after it:%s", ms(rtt), text)
+			share := shareAfter(t, b, f, 24, rtt)
 			// bbr believes in the shorter round trip for ten seconds.
 			if share < 0.4 {
 				t.Errorf("rtt %v: share %.2f after twelve seconds", rtt, share)

@@ -203,13 +203,8 @@ func (s *Sender) Free(now uint64) bool {
 
 // mayFly asks the congestion window and the pacer for a packet that waits.
 func (s *Sender) mayFly(now uint64) bool {
-	if s.flying.Len() >= s.cc.Window() {
+	if s.flying.Len() >= s.cc.Window() || !s.MayPace(now) {
 		s.limited = true
-		return false
-	}
-	if at := s.pacer.Next(now, s.cc.PacingRate()); at > now {
-		s.limited = true
-		s.heldTo = at
 		return false
 	}
 	return true

@@ -61,16 +61,23 @@ func (f *flight) send(n int) {
 
 // ack acknowledges everything before next, and what is selected.
 func (f *flight) ack(next uint32, selected ...uint32) Acked {
+	a := f.selecting(next, selected)
+	if !f.s.Valid(&a) {
+		f.t.Fatalf("acknowledgement %d %v is not valid", next, selected)
+	}
+	return f.s.OnAck(&a, f.now)
+}
+
+// selecting makes the acknowledgement of everything before next, and of what is
+// selected.
+func (f *flight) selecting(next uint32, selected []uint32) Ack {
 	a := Ack{Next: f.first + next}
 	for _, n := range selected {
 		bit := n - next - 1
 		a.Sack[bit/64] |= 1 << (bit % 64)
 		a.Words = max(a.Words, int(bit/64)+1)
 	}
-	if !f.s.Valid(&a) {
-		f.t.Fatalf("acknowledgement %d %v is not valid", next, selected)
-	}
-	return f.s.OnAck(&a, f.now)
+	return a
 }
 
 // again returns the packets that are sent again now.
@@ -244,12 +251,8 @@ func (f *flight) stamp() uint32 { return uint32(f.now / 1000) }
 
 // echo acknowledges everything before next as the answer to timestamp.
 func (f *flight) echo(timestamp, next uint32, selected ...uint32) Acked {
-	a := Ack{Next: f.first + next, Echo: timestamp, Echoed: true}
-	for _, n := range selected {
-		bit := n - next - 1
-		a.Sack[bit/64] |= 1 << (bit % 64)
-		a.Words = max(a.Words, int(bit/64)+1)
-	}
+	a := f.selecting(next, selected)
+	a.Echo, a.Echoed = timestamp, true
 	return f.s.OnAck(&a, f.now)
 }
 
@@ -437,14 +440,14 @@ func TestSenderPaces(t *testing.T) {
 		t.Error("an urgent packet waits for the pacer")
 	}
 	f.cc.window = 0
-	f.send2(congestion.MinWindow)
+	f.sendAnyway(congestion.MinWindow)
 	if f.s.MaySend(p, WindowSize, Urgent, f.now) {
 		t.Error("urgent packets know no bound")
 	}
 }
 
-// send2 sends n packets past the window.
-func (f *flight) send2(n int) {
+// sendAnyway sends n packets whatever the window says.
+func (f *flight) sendAnyway(n int) {
 	for range n {
 		f.s.Send(f.pool.Get(), f.now)
 	}
@@ -722,7 +725,7 @@ func TestSenderSendsSmallPacketsTwice(t *testing.T) {
 		{"much_in_flight", func(f *flight) { f.send(12) }, []uint32{0, 1, 2, 3, 4, 5, 6, 7}},
 		{"urgent", func(f *flight) {
 			f.s.RTT.Smoothed = 101 * ms
-			f.send2(50)
+			f.sendAnyway(50)
 			f.now -= 13 * ms
 			p := f.pool.Get()
 			p.Messages, p.Urgent = 1, true
