@@ -483,8 +483,12 @@ COMPACT_SERVER = ("198.51.100.1", 7778)
 COMPACT_X = 0xFFFD  # numbers wrap soon
 
 
+def compact_cookie_input(client, server, seq):
+    return cookie_input(client, server, seq) + b"\x02"
+
+
 def compact_cookie(which, client, server, seq):
-    return siphash24(*SECRETS[which], cookie_input(client, server, seq) + b"\x02") & ~1 | which
+    return siphash24(*SECRETS[which], compact_cookie_input(client, server, seq)) & ~1 | which
 
 
 COMPACT_COOKIE = compact_cookie(0, CLIENT, COMPACT_SERVER, COMPACT_X)
@@ -837,6 +841,16 @@ def cookies():
                 out.append({"client": text[0], "server": text[1], "sequence": seq, "secret": which,
                             "input": cookie_input(client, server, seq).hex(),
                             "cookie": hex64(cookie), "server_sequence": server_sequence(cookie)})
+    for client, server in ((CLIENT, COMPACT_SERVER), (CLIENT6, SERVER6)):
+        for which in (0, 1):
+            for seq in (COMPACT_X, 0, 0xFFFF):
+                cookie = compact_cookie(which, client, server, seq)
+                text = [("[%s]:%d" if ":" in a[0] else "%s:%d") % a for a in (client, server)]
+                out.append({"profile": "compact",
+                            "client": text[0], "server": text[1], "sequence": seq, "secret": which,
+                            "input": compact_cookie_input(client, server, seq).hex(),
+                            "cookie": hex64(cookie), "server_sequence": cookie >> 1 & 0xFFFF,
+                            "token": cookie >> 32})
     return {"secrets": [{"k0": hex64(a), "k1": hex64(b)} for a, b in SECRETS], "cookies": out}
 
 

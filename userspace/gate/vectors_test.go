@@ -49,6 +49,7 @@ func TestCookieVectors(t *testing.T) {
 	var file struct {
 		Secrets []secretVector
 		Cookies []struct {
+			Profile        string
 			Client, Server netip.AddrPort
 			Sequence       uint32
 			Secret         int
@@ -56,17 +57,29 @@ func TestCookieVectors(t *testing.T) {
 		}
 	}
 	loadVectors(t, "cookies.json", &file)
+	var seen [2]int
 	for _, tt := range file.Cookies {
+		profile, other := wire.Standard, wire.Compact
+		if tt.Profile == "compact" {
+			profile, other = other, profile
+		}
+		seen[profile]++
 		keys := cookieKeys(file.Secrets, tt.Secret)
 		key := wire.MakeKey(tt.Client, tt.Server)
-		if got := keys.Make(wire.Standard, &key, tt.Sequence); got != uint64(tt.Cookie) {
-			t.Errorf("%v, secret %d, sequence %#x: cookie %#x, want %#x",
-				tt.Client, tt.Secret, tt.Sequence, got, uint64(tt.Cookie))
+		if got := keys.Make(profile, &key, tt.Sequence); got != uint64(tt.Cookie) {
+			t.Errorf("%v, %v, secret %d, sequence %#x: cookie %#x, want %#x",
+				profile, tt.Client, tt.Secret, tt.Sequence, got, uint64(tt.Cookie))
 		}
 		keys.Current ^= 1
-		if !keys.Check(wire.Standard, uint64(tt.Cookie), &key, tt.Sequence) {
-			t.Errorf("%v, secret %d: cookie refused after rotation", tt.Client, tt.Secret)
+		if !keys.Check(profile, uint64(tt.Cookie), &key, tt.Sequence) {
+			t.Errorf("%v, %v, secret %d: cookie refused after rotation", profile, tt.Client, tt.Secret)
 		}
+		if keys.Check(other, uint64(tt.Cookie), &key, tt.Sequence) {
+			t.Errorf("%v, %v, secret %d: cookie serves in the other profile", profile, tt.Client, tt.Secret)
+		}
+	}
+	if seen[wire.Standard] == 0 || seen[wire.Compact] == 0 {
+		t.Errorf("vectors by profile: %v", seen)
 	}
 }
 

@@ -514,25 +514,38 @@ func TestCookieVectors(t *testing.T) {
 	var file struct {
 		Secrets []struct{ K0, K1 hex64 }
 		Cookies []struct {
+			Profile        string
 			Client, Server netip.AddrPort
 			Sequence       uint32
 			Secret         int
 			Input          hexBytes
 			Cookie         hex64
 			ServerSequence uint32 `json:"server_sequence"`
+			Token          uint32
 		}
 	}
 	loadVectors(t, "cookies.json", &file)
 	for _, tt := range file.Cookies {
-		t.Run(fmt.Sprintf("%v_secret_%d_sequence_%x", tt.Client, tt.Secret, tt.Sequence), func(t *testing.T) {
+		profile := Standard
+		if tt.Profile == "compact" {
+			profile = Compact
+		}
+		t.Run(fmt.Sprintf("%v_%v_secret_%d_sequence_%x", profile, tt.Client, tt.Secret, tt.Sequence), func(t *testing.T) {
 			key := MakeKey(tt.Client, tt.Server)
 			var b [KeySize]byte
 			key.Put(&b)
-			if input := append(b[:], byte(tt.Sequence>>24), byte(tt.Sequence>>16), byte(tt.Sequence>>8), byte(tt.Sequence)); !bytes.Equal(input, tt.Input) {
+			input := binary.BigEndian.AppendUint32(b[:], tt.Sequence)
+			if profile == Compact {
+				input = append(input, 2)
+			}
+			if !bytes.Equal(input, tt.Input) {
 				t.Errorf("input %x, want %x", input, []byte(tt.Input))
 			}
-			if got := CookieSequence(uint64(tt.Cookie)); got != tt.ServerSequence {
+			if got := profile.ServerSequence(uint64(tt.Cookie)); got != tt.ServerSequence {
 				t.Errorf("server sequence %#x, want %#x", got, tt.ServerSequence)
+			}
+			if got := profile.ResetToken(uint64(tt.Cookie)); got != tt.Token {
+				t.Errorf("token %#x, want %#x", got, tt.Token)
 			}
 			if got := CookieKeyIndex(uint64(tt.Cookie)); got != tt.Secret {
 				t.Errorf("secret %d, want %d", got, tt.Secret)
