@@ -872,6 +872,8 @@ reliable(struct xdp_md *ctx, const struct config *cfg, struct session *s,
 	if (!p->body_len && !(p->flags & FLAG_FIN)) {
 		if (p->seq - s->rcv_nxt + RCV_WINDOW >= 2 * RCV_WINDOW)
 			return OUTCOME_drop_sequence;
+		if (p->frag)
+			return OUTCOME_drop_message;
 		reacknowledge(cfg, s, f, p, &ring, kind, false, r);
 		return OUTCOME_tx_keepalive;
 	}
@@ -904,8 +906,9 @@ unreliable(struct xdp_md *ctx, struct session *s, struct flow *f,
 	bool fresh = true;
 	bool changed = false;
 
-	if (!p->body_len && !(p->flags & FLAG_ACK))
-		return OUTCOME_drop_message; /* it says nothing at all */
+	/* One that says nothing at all, or has a flag of messages. */
+	if (!p->body_len && (!(p->flags & FLAG_ACK) || p->frag))
+		return OUTCOME_drop_message;
 	if (p->body_len && !messages_fit(ctx, p))
 		return OUTCOME_drop_message;
 

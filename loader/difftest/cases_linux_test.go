@@ -400,6 +400,13 @@ func (b *builder) compactProfile() {
 	chunk := "\xf1" + message("abc")[1:]
 	b.add("compact_fragment", send(wire.FlagPSH, first, nil, chunk), gate.TXAck)
 	b.add("compact_fragment_without_flag", p.wrapped(append([]byte{0xff, 0xff, 0x40, 0, 0, 0, 0, 0}, chunk...)), gate.DropMessage)
+	flagged := func(seq uint16, flags byte, rest ...byte) []byte {
+		return p.wrapped(append([]byte{byte(seq >> 8), byte(seq), flags | 0x10, 0, 0, 0, 0, 0}, rest...))
+	}
+	b.add("compact_flags_of_messages_without_any",
+		flagged(0xffff, 0x01, 0, byte(una>>8), byte(una), 1, 0), gate.DropMessage,
+		flagged(uint16(first-1), 0x40), gate.DropMessage,
+		flagged(uint16(first+wire.ReceiveWindow), 0x40), gate.DropSequence)
 	reset := func(token uint32) []byte {
 		return p.wrapped(wire.Compact.AppendReset(nil, wire.Header{Sequence: first, Ack: una}, 1, token))
 	}

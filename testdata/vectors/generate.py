@@ -665,6 +665,8 @@ def compact_more():
         compact_invalid("echo_without_sack", "server",
                         compact("ACK", 5, 7, compact_echo(1, 0), 6, says=1), "ack_block", sack=False),
         compact_invalid("nothing", "server", compact("", 5, 7), "message"),
+        compact_invalid("ack_with_frag", "client", compact("ACK|FRAG", 5, 7, ack=6), "message"),
+        compact_invalid("keepalive_with_frag", "server", compact("REL|FRAG", 5, 7), "message"),
         compact_invalid("frag_without_fragment", "server", compact("REL|FRAG", 5, 7, one), "message"),
         compact_invalid("fragment_without_frag", "server", compact("REL", 5, 7, one + chunk), "message"),
         compact_invalid("message_cut", "server", compact("REL", 5, 7, one[:-1]), "message"),

@@ -218,6 +218,9 @@ func (g *Gate) reliable(p *packet, flow *commit.Flow, kind ackKind) Outcome {
 		if p.head.Sequence-window.Next+wire.ReceiveWindow >= 2*wire.ReceiveWindow {
 			return DropSequence
 		}
+		if p.head.Fragment {
+			return DropMessage
+		}
 		g.reacknowledge(p, flow, kind, false)
 		return TXKeepalive
 	}
@@ -320,7 +323,7 @@ func (g *Gate) acknowledge(p *packet, flow *commit.Flow) {
 
 // unreliable absorbs a pure acknowledgement, or passes messages on.
 func (g *Gate) unreliable(p *packet, flow *commit.Flow, kind ackKind) Outcome {
-	if len(p.body) == 0 && p.head.Flags&wire.FlagACK != 0 {
+	if len(p.body) == 0 && p.head.Flags&wire.FlagACK != 0 && !p.head.Fragment {
 		g.accept(p, flow, kind)
 		if kind == ackFresh {
 			return AbsorbAck

@@ -272,8 +272,8 @@ func (s *Session) checkBody(h *wire.Header, body []byte, class reliability.Class
 	switch {
 	case class == reliability.Outside:
 		return DropSequence, true
-	case len(body) == 0 && h.Flags&(wire.FlagACK|wire.FlagPSH) == 0:
-		return DropMessage, true // nothing at all
+	case len(body) == 0 && (h.Fragment || h.Flags&(wire.FlagACK|wire.FlagPSH) == 0):
+		return DropMessage, true // a flag of messages, or nothing at all
 	case class == reliability.Duplicate, len(body) == 0 && !fin:
 	case fin:
 		// Another reason than those that travel is for receive to judge.

@@ -197,7 +197,7 @@ func decode(p Profile, packet []byte, toServer, sack bool) decodedPacket {
 	switch {
 	case h.Flags&FlagFIN != 0:
 		d.Kind, d.Reason, err = reasonOf("fin", body)
-	case len(body) == 0 && h.Flags&(FlagACK|FlagPSH) == 0:
+	case len(body) == 0 && (h.Fragment || h.Flags&(FlagACK|FlagPSH) == 0):
 		return refuse("message")
 	case len(body) == 0 && reliable:
 		d.Kind = "keepalive"
