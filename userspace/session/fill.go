@@ -131,6 +131,9 @@ func (s *Session) fillUnreliable(b []byte, p *reliability.Packet) int {
 	if p.Urgent {
 		flags |= wire.FlagURG
 	}
+	if s.snd.Reduced() {
+		flags |= wire.FlagCWR
+	}
 	seq := s.unreliableNext
 	s.unreliableNext++
 	n := s.fillPacket(b, seq, flags, p.Priority, p.Body())
