@@ -303,3 +303,142 @@ func TestForgedRoundTrip(t *testing.T) {
 		t.Errorf("%d samples", got-before)
 	}
 }
+
+// stingy is a Memory that has room when it is told to.
+type stingy struct {
+	reliability.Heap
+	room int
+}
+
+func (m *stingy) Open(session uint64, reliable bool, channel uint8, id uint16, f wire.Fragment) (uint32, bool) {
+	if m.room == 0 {
+		return 0, false
+	}
+	m.room--
+	return m.Heap.Open(session, reliable, channel, id, f)
+}
+
+// TestChunksWaitWhileThereIsProgress: those that have no memory wait as long as
+// others find some, and no longer.
+func TestChunksWaitWhileThereIsProgress(t *testing.T) {
+	memory := &stingy{}
+	p := newPair(t, Config{Memory: memory}, Config{})
+	first := p.c.rcv.Next
+	for n := range uint32(3) {
+		for index := range uint16(2) {
+			f := wire.Fragment{Transfer: n, Total: 2, Chunk: 1, Index: index, Data: make([]byte, 1)}
+			if err := p.inject(first+2*n+uint32(index), fragment(f, wire.Unordered, uint16(n))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	wait := func() {
+		for end := p.now + 8000*ms; p.now < end; p.now += 100 * ms {
+			p.c.lastHeard = p.now
+			p.c.Tick(p.now)
+		}
+	}
+	for n := range 2 {
+		if wait(); p.c.State() != Open || len(p.fromServer) != n {
+			t.Fatalf("client %v (%v), %d messages", p.c.State(), p.c.Reason(), len(p.fromServer))
+		}
+		memory.room = 1
+		p.now += 100 * ms
+		p.c.Tick(p.now)
+	}
+	wait()
+	if wait(); p.c.State() != Closed || p.c.Reason() != wire.ReasonFull || len(p.fromServer) != 2 {
+		t.Errorf("client %v (%v), %d messages", p.c.State(), p.c.Reason(), len(p.fromServer))
+	}
+}
+
+// TestLargeSequencedMessages that come too late are not handed over, and those
+// that came make others late.
+func TestLargeSequencedMessages(t *testing.T) {
+	p := newPair(t, Config{}, Config{})
+	for n, id := range []uint16{7, 5, 8} {
+		for index := range uint16(2) {
+			f := wire.Fragment{Transfer: uint32(n), Total: 2, Chunk: 1, Index: index, Data: []byte{'a' + byte(n)}}
+			p.s.Unreliable(wire.Header{Sequence: 5000}, fragment(f, 0, id), p.now)
+		}
+	}
+	p.s.Unreliable(wire.Header{Sequence: 5000}, wire.AppendMessage(nil, wire.Message{Type: 1, ID: 6}), p.now)
+	if got := texts(p.fromClient); got != "aa cc " || p.s.Stats().Superseded != 2 || p.s.Stats().HeldLarge != 0 {
+		t.Errorf("%q, %d superseded, %d bytes held", got, p.s.Stats().Superseded, p.s.Stats().HeldLarge)
+	}
+}
+
+// TestControlMessagesWithoutTheOption are a protocol error in a reliable packet,
+// and nothing in an unreliable one.
+func TestControlMessagesWithoutTheOption(t *testing.T) {
+	f := wire.Fragment{Total: 2, Chunk: 1, Type: 1, Data: make([]byte, 1)}
+	for kind, payload := range map[uint8][]byte{
+		wire.TypeFragment: wire.AppendFragment(nil, f), wire.TypeSkip: nil, wire.TypeSkipped: nil, wire.TypePad: {0, 0},
+	} {
+		body := wire.AppendMessage(nil, wire.Message{Type: kind, Payload: payload})
+		p := newPair(t, Config{Reassembly: -1}, Config{})
+		p.s.control = false
+		p.s.Unreliable(wire.Header{Sequence: 5000}, body, p.now)
+		h := wire.Header{Sequence: p.c.replay.High + 1, Ack: p.c.snd.Una(), Flags: wire.FlagACK, Window: 9}
+		if err := p.c.Packet(wire.Standard.AppendPacket(nil, h, &wire.AckBlock{}, body), p.now); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*Session{p.c, p.s} {
+			if st := s.Stats(); s.State() != Open || st.HeldLarge != 0 || st.Skipped != 0 {
+				t.Errorf("type %#x, unreliable: %v, %d bytes held, %d skipped", kind, s.State(), st.HeldLarge, st.Skipped)
+			}
+		}
+		if err := p.inject(p.c.rcv.Next, body); err != nil {
+			t.Fatal(err)
+		}
+		p.bodies[1<<40] = body
+		p.s.Committed(1<<40, p.s.rcv.Next, wire.FlagACK|wire.FlagPSH, body, p.now)
+		for _, s := range []*Session{p.c, p.s} {
+			if s.State() != Closed || s.Reason() != wire.ReasonProtocol {
+				t.Errorf("type %#x, reliable: %v (%v)", kind, s.State(), s.Reason())
+			}
+		}
+	}
+}
+
+// TestLargeMessagesKeepToWhatThePeerHolds, counted until everything up to the
+// last chunk was acknowledged, and leave it some of its window.
+func TestLargeMessagesKeepToWhatThePeerHolds(t *testing.T) {
+	p := newPair(t, Config{}, Config{})
+	p.block[p.c.SndNxt()+3] = true
+	p.c.peerReassembly = 150_000
+	for range 3 {
+		if err := p.c.Send(ReliableUnordered, 0, 1, make([]byte, 60_000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 1000 {
+		p.now += ms
+		p.exchange()
+		p.c.Tick(p.now)
+		if p.c.large.unfinished > p.c.peerReassembly {
+			t.Fatalf("%d bytes under way, the peer holds %d", p.c.large.unfinished, p.c.peerReassembly)
+		}
+	}
+	if p.c.large.unfinished != 120_000 {
+		t.Errorf("%d bytes under way", p.c.large.unfinished)
+	}
+
+	p = newPair(t, Config{}, Config{})
+	p.room = 40
+	p.send(p.c, ReliableOrdered, 0, "learn")
+	p.exchange()
+	p.loseDown = true
+	if err := p.c.Send(ReliableUnordered, 0, 1, make([]byte, 400_000)); err != nil {
+		t.Fatal(err)
+	}
+	p.exchange()
+	if got := p.c.snd.Outstanding(); got != 30 {
+		t.Errorf("%d chunks into a window of 40", got)
+	}
+	p.send(p.c, ReliableOrdered, 0, "small")
+	p.exchange()
+	if got := p.c.snd.Outstanding(); got != 31 {
+		t.Errorf("%d packets outstanding", got)
+	}
+}
