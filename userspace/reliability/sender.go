@@ -156,6 +156,9 @@ func (s *Sender) Next() uint32 { return s.next }
 // InFlight returns how many packets are neither acknowledged nor lost.
 func (s *Sender) InFlight() int { return s.flying.Len() }
 
+// Waiting returns how many are lost and not sent again yet.
+func (s *Sender) Waiting() int { return s.waiting.Len() }
+
 // Outstanding returns how many sequences are not acknowledged cumulatively.
 func (s *Sender) Outstanding() int { return int(s.next - s.una) }
 

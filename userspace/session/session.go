@@ -449,6 +449,12 @@ func (s *Session) MaxMessage() int {
 // of messages larger than a packet until they are acknowledged.
 func (s *Session) Queued() int { return s.out.bytes[0] + s.out.bytes[1] + s.large.queued }
 
+// Waits reports whether acknowledgements can matter at any time: something is to
+// be sent that they may let go, or what is Queued for them is not there yet.
+func (s *Session) Waits() bool {
+	return s.Queued() > 0 || s.out.fin != nil || s.snd.Waiting() > 0
+}
+
 // Stats returns a copy of the counters.
 func (s *Session) Stats() Stats {
 	st := s.stats

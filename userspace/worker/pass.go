@@ -324,8 +324,20 @@ func (w *Worker) fail(err error) {
 // nextDeadline is when the next pass is due although nothing arrives.
 func (w *Worker) nextDeadline() uint64 {
 	at := min(w.wheel.Next(), w.tickDue())
-	if w.blocked > 0 || w.pressed || len(w.active) > 0 {
+	if w.pressed || len(w.active) > 0 {
 		at = min(at, w.now+uint64(time.Millisecond))
 	}
+	// What a gate in the kernel absorbs wakes nobody.
+	if w.blocked > 0 && w.opts.Gate == nil {
+		at = min(at, w.now+lookEvery(w.now-w.stirred))
+	}
 	return at
+}
+
+// lookEvery is how long a worker whose sessions wait for acknowledgements sleeps
+// between looks after so much silence: a little of what the wait took already, so
+// that it costs little time where the path is long, and little work where the peer
+// is gone or has no room.
+func lookEvery(silence uint64) uint64 {
+	return min(max(silence/32, uint64(time.Millisecond)), uint64(16*time.Millisecond))
 }

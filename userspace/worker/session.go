@@ -35,7 +35,7 @@ type Session struct {
 	value     any
 	recovered bool
 	queued    bool // in Worker.active
-	blocked   bool // has data that a window holds back
+	blocked   bool // acknowledgements are looked out for
 	told      bool // Handler.Close was called
 	gone      bool // removed from the worker
 
@@ -191,6 +191,7 @@ func (w *Worker) expire(t *timerwheel.Timer[*Session]) {
 // flowChanged handles one dirty bit.
 func (w *Worker) flowChanged(slot uint32) {
 	w.flows++
+	w.stirred = w.now
 	s := w.bySlot[slot-w.first]
 	if s == nil {
 		return
@@ -239,7 +240,7 @@ func (w *Worker) attend(s *Session) bool {
 		at = min(at, s.packets.tellAt)
 	}
 	w.wheel.Set(&s.timer, at)
-	w.setBlocked(s, s.engine.Queued() > 0)
+	w.setBlocked(s, s.engine.Waits())
 	return sent
 }
 
@@ -272,6 +273,7 @@ func (w *Worker) fill(s *Session) bool {
 		}
 		s.lane.Commit(n)
 		w.sent++
+		w.stirred = w.now
 	}
 }
 

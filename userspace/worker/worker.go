@@ -236,8 +236,9 @@ type Worker struct {
 	byKey      map[wire.Key]*Session
 	slots      slotPool
 	spent      spentHellos
-	sessions   int // in bySlot
-	blocked    int // of these, waiting for a window to open
+	sessions   int    // in bySlot
+	blocked    int    // of these, waiting for acknowledgements
+	stirred    uint64 // when something of a session was sent or acknowledged last
 	active     []*Session
 	recovering int    // in bySlot, left by a former process
 	salvaged   uint64 // messages of recovered sessions
