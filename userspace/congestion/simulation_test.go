@@ -66,10 +66,13 @@ func (b *bottleneck) transfer(t testing.TB, name string, start time.Duration) *f
 // ms prints a duration in milliseconds.
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()*1e3) }
 
+// tables reports whether whole tables are wanted, which take their time.
+func tables() bool { return testing.Verbose() && !testing.Short() }
+
 // some returns all of xs where a table of them is to be printed, every other
 // one elsewhere.
 func some[T any](xs []T) []T {
-	if testing.Verbose() {
+	if tables() {
 		return xs
 	}
 	var out []T
@@ -96,7 +99,7 @@ func TestShare(t *testing.T) {
 					line := fmt.Sprintf("%-8v %5s %5v ", mbit, ms(rtt), queue)
 					var clean measured
 					for i, loss := range losses {
-						if !testing.Verbose() && i%2 == 1 {
+						if !tables() && i%2 == 1 {
 							continue
 						}
 						b := link(mbit, rtt, queue, loss)
