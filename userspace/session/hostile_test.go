@@ -442,3 +442,43 @@ func TestLargeMessagesKeepToWhatThePeerHolds(t *testing.T) {
 		t.Errorf("%d packets outstanding", got)
 	}
 }
+
+// TestChunksWithoutMemoryCostLittle: packets full of the smallest chunks, for
+// which there is no memory, are looked at again at a bounded rate, and nothing is
+// allocated for that.
+func TestChunksWithoutMemoryCostLittle(t *testing.T) {
+	p := newPair(t, Config{Memory: &stingy{}}, Config{})
+	first := p.c.rcv.Next
+	f := wire.Fragment{Total: 2, Chunk: 1, Data: make([]byte, 1)}
+	for seq := range uint32(900) {
+		var body []byte
+		for range wire.MaxMessages {
+			body = append(body, fragment(f, wire.Unordered, uint16(f.Transfer))...)
+			f.Transfer++
+		}
+		if err := p.inject(first+seq, body); err != nil {
+			t.Fatal(err)
+		}
+		p.now += 100_000
+	}
+	looked := 0
+	look := func() {
+		p.now += ms
+		p.c.lastHeard = p.now
+		if p.now >= p.c.in.retryAt {
+			looked += len(p.c.in.waiting)
+		}
+		p.c.Tick(p.now)
+		for p.c.Fill(p.buf[:], p.now) > 0 {
+		}
+	}
+	for range 5000 {
+		look()
+	}
+	if most := 5 * 60 * reliability.WindowSize; looked == 0 || looked > most || p.c.State() != Open {
+		t.Errorf("looked at %d chunks in five seconds, at most %d expected; client %v", looked, most, p.c.State())
+	}
+	if n := testing.AllocsPerRun(1000, look); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

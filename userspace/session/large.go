@@ -22,7 +22,8 @@ const (
 	starving = uint64(1e9)
 
 	// retryChunk is how long chunks without memory wait before they are offered
-	// again, in nanoseconds.
+	// again, in nanoseconds: so long for each receive window of them, since a peer
+	// can make a packet's worth of very small ones.
 	retryChunk = uint64(20e6)
 )
 

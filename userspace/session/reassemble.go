@@ -12,7 +12,8 @@ type inLarge struct {
 	// Chunks for whose message there was no memory lie in their packets, in
 	// the order they came.
 	waiting []reliability.Place
-	oldest  uint32 // sequence of their packets
+	retried []reliability.Place // memory for waiting, of the last retry
+	oldest  uint32              // sequence of their packets
 	retryAt uint64
 	since   uint64 // when one of them found memory last, or the first began to wait
 
@@ -40,13 +41,12 @@ func (s *Session) takeChunk(seq uint32, offset int, m *wire.Message) bool {
 		return s.takeLarge(seq, offset, &message)
 	case what == reliability.ChunkWaits:
 		if len(s.in.waiting) == 0 {
-			s.in.since = s.now
+			s.in.since, s.in.retryAt = s.now, s.now+retryChunk
 		}
 		if len(s.in.waiting) == 0 || wire.SeqLess(seq, s.in.oldest) {
 			s.in.oldest = seq
 		}
 		s.in.waiting = append(s.in.waiting, reliability.Place{Sequence: seq, Offset: uint16(offset)})
-		s.in.retryAt = s.now + retryChunk
 		s.inbox.at(seq).waiting++
 		return true
 	}
@@ -89,7 +89,7 @@ func (s *Session) deliverLarge(from *reliability.Reassembler, mode Mode, m *reli
 // retryChunks offers chunks again for which there was no memory.
 func (s *Session) retryChunks() {
 	waiting, since := s.in.waiting, s.in.since
-	s.in.waiting = nil
+	s.in.waiting, s.in.retried = s.in.retried[:0], waiting
 	for _, at := range waiting {
 		held := s.inbox.at(at.Sequence)
 		m, _, _ := wire.ParseMessage(held.body[at.Offset:])
@@ -109,6 +109,7 @@ func (s *Session) retryChunks() {
 	if len(s.in.waiting) < len(waiting) {
 		s.in.since = s.now
 	}
+	s.in.retryAt = s.now + retryChunk*uint64(1+len(s.in.waiting)/reliability.WindowSize)
 	s.takeFar()
 	s.followFin()
 }
