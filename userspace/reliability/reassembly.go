@@ -116,8 +116,8 @@ type ReassemblyStats struct {
 // there is none, unreliable messages that are incomplete give way, the one
 // that waits longest for a chunk first; reliable ones never do.
 //
-// Its own memory grows with what is under way, up to about 8 KiB, and then
-// nothing is allocated.
+// Its own memory grows with what is under way, up to about 8 KiB, and 56 KiB
+// where the peer gives messages up by the thousand. Then nothing is allocated.
 type Reassembler struct {
 	Stats ReassemblyStats
 
@@ -590,39 +590,86 @@ func (h *history) forgot(transfer uint32) bool {
 }
 
 // skips remembers the reliable unordered messages that were given up last, as
-// far as chunks of them can still arrive.
+// far as chunks of them can still arrive. It is a ring, and a chained hash table over
+// it: peers choose the keys here too.
 type skips struct {
-	ring []skip
-	next int
+	ring       []skip
+	next       int // of ring to be used
+	buckets    []uint16
+	multiplier uint64
+	shift      uint8
 }
 
 type skip struct {
 	sequence uint32
 	id       uint16
-	channel  uint8 // wire.Unordered is set in those in use
+	chain    uint16 // index + 1 in the ring of the next one in its bucket
+	channel  uint8  // wire.Unordered is set in those in use
 }
 
-// maxSkips bounds how many are remembered. With more at a time, the rest of a
-// message that was given up before any of it arrived could be awaited in vain,
-// and one that is skipped chunk by chunk be answered more than once.
-const maxSkips = 256
+const (
+	// firstSkips is how many are remembered at first, maxSkips at most. With
+	// more at a time, the rest of a message that was given up before any of it
+	// arrived could be awaited in vain, and one that is skipped chunk by chunk be
+	// answered more than once.
+	firstSkips = 64
+	maxSkips   = 4096
+)
 
-// find reports whether message id of channel was given up by a packet within
-// a receive window of sequence. Beyond that an id can come again.
+// near reports whether a packet lies within a receive window of sequence. Beyond
+// that an id can come again.
+func (k *skip) near(sequence uint32) bool { return k.sequence-sequence+WindowSize <= 2*WindowSize }
+
+func (s *skips) bucket(channel uint8, id uint16) *uint16 {
+	key := uint64(channel)<<16 | uint64(id)
+	return &s.buckets[key*s.multiplier>>s.shift]
+}
+
+// find reports whether message id of channel was given up by a packet near
+// sequence.
 func (s *skips) find(channel uint8, id uint16, sequence uint32) bool {
-	for i := range s.ring {
-		k := &s.ring[i]
-		if k.channel == channel && k.id == id && k.sequence-sequence+WindowSize <= 2*WindowSize {
+	if s.ring == nil {
+		return false
+	}
+	for at := *s.bucket(channel, id); at != 0; at = s.ring[at-1].chain {
+		if k := &s.ring[at-1]; k.channel == channel && k.id == id && k.near(sequence) {
 			return true
 		}
 	}
 	return false
 }
 
+// add takes the place of the oldest, or makes room where that still counts.
 func (s *skips) add(channel uint8, id uint16, sequence uint32) {
-	if s.ring == nil {
-		s.ring = make([]skip, maxSkips)
+	if s.ring == nil || len(s.ring) < maxSkips && s.ring[s.next].channel != 0 && s.ring[s.next].near(sequence) {
+		s.grow()
 	}
-	s.ring[s.next] = skip{sequence: sequence, id: id, channel: channel}
-	s.next = (s.next + 1) % maxSkips
+	at := uint16(s.next + 1)
+	k := &s.ring[s.next]
+	if k.channel != 0 {
+		link := s.bucket(k.channel, k.id)
+		for *link != at {
+			link = &s.ring[*link-1].chain
+		}
+		*link = k.chain
+	}
+	head := s.bucket(channel, id)
+	*k = skip{sequence: sequence, id: id, channel: channel, chain: *head}
+	*head = at
+	s.next = (s.next + 1) % len(s.ring)
+}
+
+// grow doubles the ring, all of which is in use.
+func (s *skips) grow() {
+	if s.multiplier == 0 {
+		s.multiplier = rand.Uint64() | 1
+	}
+	old, oldest := s.ring, s.next
+	size := max(firstSkips, 2*len(old))
+	s.ring, s.buckets, s.next = make([]skip, size), make([]uint16, size), 0
+	s.shift = uint8(65 - bits.Len(uint(size)))
+	for i := range old {
+		k := &old[(oldest+i)%len(old)]
+		s.add(k.channel, k.id, k.sequence)
+	}
 }

@@ -349,12 +349,31 @@ func TestReassemblerAbandons(t *testing.T) {
 	t.Run("many", func(t *testing.T) {
 		r := newReassembler(testLimit)
 		for n := range uint32(3 * maxSkips) {
-			r.Abandon(wire.Unordered, uint16(n), n)
+			if !r.Abandon(wire.Unordered, uint16(n), n/wire.MaxMessages) {
+				t.Fatal("no news")
+			}
 		}
 		for n := uint32(2 * maxSkips); n < 3*maxSkips; n++ {
-			p := reliable(n)
-			p.channel = wire.Unordered
-			takes(t, r, p.part(1), 0, ChunkLate)
+			if r.Abandon(wire.Unordered, uint16(n), n/wire.MaxMessages) {
+				t.Fatalf("message %d given up twice", n)
+			}
+		}
+		p := reliable(0)
+		p.channel, p.id = wire.Unordered, 3*maxSkips-1
+		takes(t, r, p.part(1), 0, ChunkLate)
+		if len(r.skips.ring) != maxSkips {
+			t.Errorf("%d remembered", len(r.skips.ring))
+		}
+	})
+	t.Run("many_one_after_the_other", func(t *testing.T) {
+		r := newReassembler(testLimit)
+		for n := range uint32(10 * maxSkips) {
+			if id := uint16(n % 2000); !r.Abandon(wire.Unordered|uint8(id)%3, id, ^uint32(0)-500+n) {
+				t.Fatalf("message %d was given up before", n)
+			}
+		}
+		if got := len(r.skips.ring); got > 2*WindowSize {
+			t.Errorf("%d remembered, of which %d count", got, WindowSize)
 		}
 	})
 }
