@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -480,5 +481,121 @@ func TestChunksWithoutMemoryCostLittle(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(1000, look); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestOptimisticAcknowledgements: a peer that acknowledges whatever is sent the
+// moment it is sent, and says that it took no time, is sent no more at once than a
+// window, and no more in all than the session's bandwidth.
+func TestOptimisticAcknowledgements(t *testing.T) {
+	for _, name := range congestion.Names() {
+		const bandwidth = 500_000
+		s := NewServer(Config{Congestion: controllerOf(t, name), Bandwidth: bandwidth},
+			Opening{ClientISN: 98, ServerISN: 40, Window: 0xffff, SACK: true}, 1000*ms)
+		var buf [wire.MaxDatagram]byte
+		samples := uint32(0)
+		for now := 1000 * ms; now < 6000*ms; now += ms {
+			for s.Send(ReliableUnordered, 0, 1, make([]byte, 1000)) == nil {
+			}
+			for burst := 0; s.Fill(buf[:], now) > 0; burst++ {
+				if burst > wire.ReceiveWindow {
+					t.Fatalf("%s: %d packets at once", name, burst)
+				}
+			}
+			samples++
+			s.AckState(commit.FlowState{
+				Ack: s.snd.Next(), SackHigh: s.snd.Next(), Window: 0xffff, LastSeen: now, RTTMicros: 1, RTTCount: samples,
+			}, now)
+			s.Tick(now)
+			st := s.Stats()
+			if st.CongestionWindow > congestion.MaxWindow || math.IsNaN(st.PacingRate) || math.IsInf(st.PacingRate, 0) || st.RTO < 30*time.Millisecond {
+				t.Fatalf("%s: window %d, %v packets/s, timeout %v", name, st.CongestionWindow, st.PacingRate, st.RTO)
+			}
+		}
+		if sent := s.Stats().BytesOut; sent > 5*bandwidth+bandwidth/10 || sent < 4*bandwidth {
+			t.Errorf("%s: %d bytes in five seconds", name, sent)
+		}
+	}
+}
+
+// TestWindowsThatLie: a window that stays shut costs a probe a second and the
+// memory of the queue; one that opens and shuts all the time costs no more packets
+// than it lets through, and what there is to send arrives.
+func TestWindowsThatLie(t *testing.T) {
+	tests := []struct {
+		name       string
+		window     func(n int) uint16
+		packets    uint64 // at most
+		everything bool
+	}{
+		{"shut_for_ever", func(int) uint16 { return 0 }, 80, false},
+		{"opens_and_shuts", func(n int) uint16 { return uint16(n % 2 * 0xffff) }, 450, true},
+		{"one_packet_now_and_then", func(n int) uint16 { return uint16(1 - min(n%50, 1)) }, 300, false},
+		{"wide_then_narrow", func(n int) uint16 { return uint16(0xffff >> (n % 17)) }, 450, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			now := 1000 * ms
+			s := NewServer(Config{}, Opening{ClientISN: 98, ServerISN: 40, Window: tt.window(0), SACK: true}, now)
+			for s.Send(ReliableOrdered, 0, 1, make([]byte, 1000)) == nil {
+			}
+			queued := s.Queued()
+			var buf [wire.MaxDatagram]byte
+			for n := range 6000 {
+				before := s.snd.Next()
+				for s.Fill(buf[:], now) > 0 {
+				}
+				if sent := int(s.snd.Next() - before); sent > s.peerWindow {
+					t.Fatalf("%d packets into a window of %d", sent, s.peerWindow)
+				}
+				now += 10 * ms
+				s.AckState(commit.FlowState{Ack: s.snd.Next(), SackHigh: s.snd.Next(), Window: tt.window(n), LastSeen: now}, now)
+				s.Tick(now)
+				if s.Queued() > queued {
+					t.Fatalf("%d bytes queued", s.Queued())
+				}
+			}
+			if st := s.Stats(); st.PacketsOut > tt.packets || s.State() != Open || (s.Queued() == 0) != tt.everything {
+				t.Errorf("%d packets in a minute, %d bytes left, %v", st.PacketsOut, s.Queued(), s.State())
+			}
+		})
+	}
+}
+
+// TestMarksForEver: a peer that claims congestion in all it says is answered once
+// per flight, and never starved.
+func TestMarksForEver(t *testing.T) {
+	for _, name := range congestion.Names() {
+		now := 1000 * ms
+		s := NewServer(Config{Congestion: controllerOf(t, name)}, Opening{ClientISN: 98, ServerISN: 40, Window: 0xffff, SACK: true}, now)
+		var buf [wire.MaxDatagram]byte
+		for n := range uint32(500) {
+			for s.Send(ReliableUnordered, 0, 1, make([]byte, 1000)) == nil {
+			}
+			reduced := 0
+			for size := s.Fill(buf[:], now); size > 0; size = s.Fill(buf[:], now) {
+				if h, _, _ := wire.ParseHeader(buf[:size]); h.Flags&wire.FlagCWR != 0 {
+					reduced++
+				}
+			}
+			if reduced > 1 {
+				t.Fatalf("%s: says %d times that it gave way", name, reduced)
+			}
+			now += 40 * ms
+			for part := range uint32(4) { // of a flight
+				ack := s.snd.Una() + uint32(s.snd.Outstanding())/(4-part)
+				s.AckState(commit.FlowState{
+					Ack: ack, SackHigh: ack, Window: 0xffff, LastSeen: now, ECE: 4*n + part + 1, RTTMicros: 40_000, RTTCount: n + 1,
+				}, now)
+			}
+			s.Tick(now)
+		}
+		st := s.Stats()
+		if st.Marks != 2000 || st.CongestionEvents > 500 || st.CongestionWindow < congestion.MinWindow {
+			t.Errorf("%s: %d marks, %d events, window %d", name, st.Marks, st.CongestionEvents, st.CongestionWindow)
+		}
+		if st.PacketsOut < 500*congestion.MinWindow/2 {
+			t.Errorf("%s: %d packets in 500 round trips", name, st.PacketsOut)
+		}
 	}
 }
