@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/gate"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/simnet"
 	"github.com/xrudp/xrudp/userspace/wire"
@@ -66,5 +67,52 @@ func TestCompactLargeMessages(t *testing.T) {
 		if !bytes.Equal(payload, want) {
 			t.Errorf("the %s got %d bytes, want %d", end, len(payload), len(want))
 		}
+	}
+}
+
+// TestCompactNumbersWrap: sequence numbers of 16 bits go round with a window's
+// worth of packets outstanding, on a path that loses, repeats and reorders, and
+// those of unreliable packets with them.
+func TestCompactNumbersWrap(t *testing.T) {
+	link := simnet.Link{
+		Delay: 10 * time.Millisecond, Jitter: 2 * time.Millisecond,
+		Loss: 0.002, Duplicate: 0.05, Reorder: 0.02, ReorderDelay: 10 * time.Millisecond,
+	}
+	w := newWorld(t, worldConfig{seed: 5, profile: wire.Compact, up: link, down: link, slots: 4096, clientISN: 0xffff})
+	w.open()
+	const messages = 80_000 // each as large as a packet
+	most := 0
+	full := func(s *session.Session, to *stream) {
+		for to.sent[session.ReliableUnordered][0] < messages && to.send(s, session.ReliableUnordered, 0, 1120) {
+			to.send(s, session.Unreliable, 0, 8)
+		}
+		most = max(most, s.Stats().InFlight)
+	}
+	w.until(10*time.Minute, "delivery", func() bool {
+		if w.Client.Stats().Queued < 64<<10 {
+			full(w.Client, &w.toServer)
+		}
+		if w.Server.Stats().Queued < 64<<10 {
+			full(w.Server, &w.toClient)
+		}
+		return w.toServer.sent[session.ReliableUnordered][0] == messages && w.toClient.sent[session.ReliableUnordered][0] == messages &&
+			w.toServer.missing == 0 && w.toClient.missing == 0
+	})
+	for _, s := range []*stream{&w.toServer, &w.toClient} {
+		if got := len(s.got[session.Unreliable][0]); got < messages*9/10 {
+			t.Errorf("%s: %d of %d unreliable messages arrived", s.name, got, messages)
+		}
+	}
+	if most < 500 {
+		t.Errorf("%d packets in flight at most", most)
+	}
+	dropped := w.Client.Stats().Dropped
+	for drop := range session.DropMax {
+		if dropped[drop] > 0 && drop != session.DropReplay {
+			t.Errorf("%d packets: %v", dropped[drop], drop)
+		}
+	}
+	if st := w.Gate.Stats(); st[gate.DropAck]+st[gate.DropSequence]+st[gate.DropMessage]+st[gate.DropAckBlock] > 0 {
+		t.Errorf("gate: %d, %d, %d, %d dropped", st[gate.DropAck], st[gate.DropSequence], st[gate.DropMessage], st[gate.DropAckBlock])
 	}
 }
