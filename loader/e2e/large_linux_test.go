@@ -9,6 +9,7 @@ import (
 	"github.com/xrudp/xrudp/loader"
 	"github.com/xrudp/xrudp/userspace/client"
 	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/wire"
 )
 
 var allModes = []string{string(loader.ModeNative), string(loader.ModeGeneric), modeUDP}
@@ -49,6 +50,9 @@ func TestLarge(t *testing.T) {
 			}
 			for _, p := range w.players {
 				eventually(t, "echoes", func() bool { return p.count(p.returned) >= total })
+				if up, down := p.conn.Stats().PathMTU, p.count(func() int { return p.largest }); up != wire.MaxDatagramLimit || down != up {
+					t.Errorf("player %d: packets of up to %d bytes left, up to %d came", p.id, up, down)
+				}
 			}
 			w.leave()
 			server.quit()

@@ -80,6 +80,7 @@ type sent struct {
 	// are on their way.
 	unsent int
 	flying map[uint32]bool
+	moved  bool // a chunk left its packet for a later one
 }
 
 // packet names a reliable packet of a player.
@@ -108,13 +109,14 @@ type player struct {
 
 	largeAcked int // messages larger than a packet
 
-	window int    // smallest one advertised since it was set
-	last   []byte // newest reliable packet with messages
-	loose  []byte // newest unreliable one
-	events []client.Event
-	echoed map[lane][]uint32 // ordinals that came back
-	gaveUp map[lane][]uint16 // numbers of messages that the server does without
-	open   int               // messages larger than a packet that wait or are not acknowledged
+	largest int    // packet that came from the server
+	window  int    // smallest one advertised since it was set
+	last    []byte // newest reliable packet with messages
+	loose   []byte // newest unreliable one
+	events  []client.Event
+	echoed  map[lane][]uint32 // ordinals that came back
+	gaveUp  map[lane][]uint16 // numbers of messages that the server does without
+	open    int               // messages larger than a packet that wait or are not acknowledged
 }
 
 // newPlayer connects a player, from the clients' namespace where there is one.
@@ -333,8 +335,12 @@ func (c *tap) wrote(b []byte) {
 		c.player.t.Errorf("player %d: sends %v", c.player.id, err)
 		return
 	}
-	if len(body) == 0 || wire.SeqLess(h.Sequence, c.next) {
-		return // a probe, or sent again
+	if len(body) == 0 {
+		return // a probe
+	}
+	if wire.SeqLess(h.Sequence, c.next) {
+		c.wroteAgain(packet{c.session, h.Sequence}, body)
+		return
 	}
 	c.next = h.Sequence + 1
 	if h.Flags&wire.FlagFIN != 0 {
@@ -356,6 +362,21 @@ func (c *tap) wrote(b []byte) {
 			_, index, _ := parseLabel(m.Payload)
 			c.wroteMessage(at, index)
 		}
+	}
+}
+
+// wroteAgain notes that a chunk has left a packet that is sent again, for another
+// that is still to be sent.
+func (c *tap) wroteAgain(at packet, body []byte) {
+	indices := c.player.packets[at]
+	if len(indices) != 2 || indices[0] != indices[1] {
+		return // not two chunks of a message
+	}
+	if m, rest, err := wire.ParseMessage(body); err == nil && m.Type == wire.TypeFragment && len(rest) == 0 {
+		c.player.packets[at] = indices[:1]
+		s := &c.player.messages[indices[0]]
+		s.unsent++
+		s.moved = true
 	}
 }
 
@@ -395,6 +416,7 @@ func (c *tap) Read(b []byte) (int, error) {
 
 // read notes what the server acknowledges, by whatever packet.
 func (c *tap) read(b []byte) {
+	c.player.largest = max(c.player.largest, len(b))
 	h, body, err := wire.ParseHeader(b)
 	if err != nil || !wire.Verify(b) || h.Flags&wire.FlagACK == 0 || h.Flags&wire.FlagSYN != 0 || c.next == 0 {
 		return

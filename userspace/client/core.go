@@ -63,6 +63,7 @@ func (c *core) start(now uint64) {
 	c.opened = false
 	c.session = session.NewClient(session.Config{
 		Profile:           c.opts.Profile,
+		MaxDatagram:       maxDatagram,
 		HandshakeTimeout:  c.opts.HandshakeTimeout,
 		IdleTimeout:       c.opts.IdleTimeout,
 		KeepaliveInterval: c.opts.KeepaliveInterval,

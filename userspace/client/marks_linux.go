@@ -4,7 +4,12 @@ import (
 	"net"
 	"syscall"
 	"unsafe"
+
+	"github.com/xrudp/xrudp/userspace/wire"
 )
+
+// maxDatagram is what prepare keeps whole.
+const maxDatagram = wire.MaxDatagramLimit
 
 // controlSize has room for the traffic class of either family.
 const controlSize = 64

@@ -2,7 +2,14 @@
 
 package client
 
-import "net"
+import (
+	"net"
+
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// maxDatagram is what needs no search: the host could answer with fragments.
+const maxDatagram = wire.MaxDatagram
 
 const controlSize = 0
 

@@ -2,8 +2,8 @@ package reliability
 
 import "github.com/xrudp/xrudp/userspace/wire"
 
-// BodySize is the room in a Packet: a datagram less its header.
-const BodySize = wire.MaxDatagram - wire.HeaderSize
+// BodySize is the room in a Packet. No body is larger, whatever its header.
+const BodySize = wire.MaxDatagramLimit
 
 // poolKeep bounds how many unused packets a Pool keeps for later.
 const poolKeep = 4096
@@ -15,6 +15,14 @@ type Packet struct {
 	Final    bool  // the body is the reason of a FIN
 	Urgent   bool  // it jumped the queue
 	Priority uint8 // of the queue that it left
+
+	// Large says that the packet may prove too large for the path. Pending is set
+	// then, and Split makes it smaller.
+	Large bool
+	// Probe says that the datagram was filled up to a size in question (RFC
+	// 8899). Sent again it is not, and its loss says nothing of congestion. Who
+	// sends it again takes this back.
+	Probe bool
 
 	// Pending counts the packet until it is acknowledged, where it is set.
 	Pending *Pending
@@ -51,11 +59,13 @@ const (
 	whyEarly     // the path loses, and the packet is small
 	whyProbe     // want of an answer
 	whyLost      // others overtook it, or nothing was answered
+	whySmall     // it was lost as a Probe
 )
 
 // Pending is an account of packets that belong together.
 type Pending struct {
 	Packets int    // made and not acknowledged
+	Large   int    // of them, those that are Large, or from Split and not sent
 	Sent    bool   // Last means something
 	Last    uint32 // the highest of their sequences
 }
@@ -155,6 +165,19 @@ func (p *Packet) Join(q *Packet, limit int) bool {
 	return true
 }
 
+// Split moves all messages but the first of a Large packet to q, which is empty.
+// They matter whatever their time, since nothing tells whether the peer has them
+// from p.
+func (p *Packet) Split(q *Packet) {
+	_, rest, _ := wire.ParseMessage(p.Body())
+	q.length = copy(q.body[:], rest)
+	q.Messages, p.Messages = p.Messages-1, 1
+	p.length -= q.length
+	p.Large = false
+	q.Priority, q.Pending = p.Priority, p.Pending
+	q.Pending.Packets++
+}
+
 // Sequence returns the number the packet was first sent with.
 func (p *Packet) Sequence() uint32 { return p.seq }
 
@@ -183,6 +206,7 @@ func (l *Pool) Put(p *Packet) {
 		return
 	}
 	p.Messages, p.Final, p.Urgent, p.Priority, p.Pending, p.length, p.expires = 0, false, false, 0, nil, 0, 0
+	p.Large, p.Probe = false, false
 	p.sends, p.lost, p.why = 0, false, whyNew
 	p.prev, p.next = nil, l.free
 	l.free = p

@@ -545,8 +545,9 @@ func (r *Reassembler) grow() {
 
 // historySize is how far behind the newest transfer it is known which are
 // over. Senders begin transfers in order and fill packets with chunks, so of what
-// one receive window holds none lies further behind.
-const historySize = WindowSize
+// one receive window holds none lies further behind; and of what moved from one
+// packet to a later one, none further than twice that.
+const historySize = 2 * WindowSize
 
 // history remembers which of the newest transfers are over. The zero value
 // expects transfer 0.

@@ -91,6 +91,9 @@ type Sender struct {
 	earlyNext  uint32                  // the oldest of them
 	earlyCount uint32
 
+	largeAcked uint64 // highest order of a Large packet that arrived
+	largeLost  int    // Large packets sent after it and lost
+
 	probes   int    // sent since something was acknowledged last
 	probedAt uint64 // when the newest of them was
 	timedOut bool   // nothing was acknowledged since the timeout
@@ -289,6 +292,13 @@ func (s *Sender) Retransmit(window int, now uint64) *Packet {
 	return p
 }
 
+// LargeLost returns how many Large packets were lost that were sent after the
+// newest one that is known to have arrived, and after ForgetLarge.
+func (s *Sender) LargeLost() int { return s.largeLost }
+
+// ForgetLarge begins to count anew.
+func (s *Sender) ForgetLarge() { s.largeLost, s.largeAcked = 0, s.order }
+
 func (s *Sender) fly(p *Packet, now uint64) {
 	if s.flying.Len() == 0 && s.waiting.Len() == 0 {
 		s.firstSent, s.deliveredAt = now, now
@@ -318,6 +328,7 @@ type Ack struct {
 // Acked sums up what an Ack changed.
 type Acked struct {
 	Packets int    // acknowledged for the first time
+	Probe   bool   // one of them is a Probe: its datagram arrived
 	RTT     uint64 // sample from the newest packet that was sent only once
 	HasRTT  bool
 }
@@ -417,7 +428,7 @@ func (s *Sender) take(t *taking, seq uint32) {
 	newest := s.answers(t, p)
 	lost := 0.0
 	switch p.why {
-	case whyNew:
+	case whyNew, whySmall:
 	case whyLost:
 		if lost = 1; !newest {
 			lost = 0
@@ -431,12 +442,18 @@ func (s *Sender) take(t *taking, seq uint32) {
 			t.provenSeq = seq
 		}
 	}
-	s.judged = min(s.judged+1, lossMemory)
-	s.lossShare += (lost - s.lossShare) / s.judged
+	t.out.Probe = t.out.Probe || p.Probe
+	if p.Large && p.order > s.largeAcked {
+		s.largeAcked, s.largeLost = p.order, 0
+	}
+	if !p.Probe && p.why != whySmall {
+		s.judged = min(s.judged+1, lossMemory)
+		s.lossShare += (lost - s.lossShare) / s.judged
+	}
 	if newest && p.order > s.acked {
 		s.acked = p.order
 		s.ackRTT = t.at - min(t.at, p.sent)
-	} else if p.sends == 1 && p.order < t.acked {
+	} else if p.sends == 1 && p.order < t.acked && !p.Probe {
 		s.reordering.see(t.acked - p.order)
 	}
 	if p.order > t.order {
@@ -450,6 +467,9 @@ func (s *Sender) take(t *taking, seq uint32) {
 	}
 	if p.Pending != nil {
 		p.Pending.Packets--
+		if p.Large {
+			p.Pending.Large--
+		}
 	}
 	s.pool.Put(p)
 	s.delivered++
@@ -537,11 +557,13 @@ func (s *Sender) findLost(now uint64) {
 		if !s.overtaken(p, now) {
 			break
 		}
-		if count == 0 || int32(p.seq-newest) > 0 {
-			newest = p.seq
+		if !p.Probe {
+			if count == 0 || int32(p.seq-newest) > 0 {
+				newest = p.seq
+			}
+			count++
+			order = p.order
 		}
-		count++
-		order = p.order
 		s.lose(p)
 		p = next
 	}
@@ -571,11 +593,11 @@ func (s *Sender) overtaken(p *Packet, now uint64) bool {
 
 // lose has p wait for its retransmission.
 func (s *Sender) lose(p *Packet) {
-	s.flying.remove(p)
-	p.lost, p.why = true, whyLost
-	p.lostOrder = p.order
-	s.waiting.Push(p)
-	s.Count.Lost++
+	s.again(p, whyLost)
+	if !p.Probe {
+		p.lostOrder = p.order
+		s.Count.Lost++
+	}
 }
 
 // lost answers the loss of count packets, order being the newest of their
@@ -643,7 +665,7 @@ func (s *Sender) answerBy(p *Packet) uint64 {
 // its loss, with no queue that a second copy would make longer.
 func (s *Sender) planEarly(p *Packet) {
 	lossy := s.lossShare >= lossyShare || s.judged < unknownPath
-	if !lossy || p.length > earlySize || s.earlyCount == earlySlots {
+	if !lossy || p.Probe || p.length > earlySize || s.earlyCount == earlySlots {
 		return
 	}
 	queue := s.RTT.Smoothed > 2*s.RTT.Min+earlyMost
@@ -679,6 +701,10 @@ func (s *Sender) OnDeadline(now uint64) {
 		s.Count.Early++
 	}
 	for p := s.oldest(); p != nil && now >= s.answerBy(p); p = s.oldest() {
+		if p.Probe {
+			s.again(p, whySmall)
+			continue
+		}
 		if p.why == whyProbe && s.probes > 0 || s.timedOut || s.probes >= maxProbes {
 			s.timeout(now)
 			return
@@ -690,8 +716,14 @@ func (s *Sender) OnDeadline(now uint64) {
 	}
 }
 
-// again has p wait to be sent again, though it is not known to be lost.
+// again has p wait to be sent again, whether it is known to be lost or not.
 func (s *Sender) again(p *Packet, y why) {
+	if p.Probe {
+		y = whySmall
+	}
+	if p.Large && p.order > s.largeAcked {
+		s.largeLost++
+	}
 	s.flying.remove(p)
 	p.lost, p.why = true, y
 	s.waiting.Push(p)
@@ -705,7 +737,9 @@ func (s *Sender) timeout(now uint64) {
 	s.probes = 0
 	s.episode = episode{open: true, end: s.order}
 	for p := s.oldest(); p != nil; p = s.oldest() {
-		s.episode.lost++
+		if !p.Probe {
+			s.episode.lost++
+		}
 		s.lose(p)
 	}
 	s.lossAt = Never

@@ -33,6 +33,7 @@ func playSender(t *testing.T, in []byte) {
 	acked := map[uint32]bool{}
 	var answers []Ack // on their way
 	lose := 0         // so many transmissions from now on are lost
+	var large Pending // of the large ones
 
 	arrive := func(p *Packet) {
 		if acked[p.seq] {
@@ -70,17 +71,35 @@ func playSender(t *testing.T, in []byte) {
 			}
 		}
 	}
+	again := func() {
+		for p := s.Retransmit(WindowSize, fl.now); p != nil; p = s.Retransmit(WindowSize, fl.now) {
+			if p.Probe = false; p.Large {
+				p.Large = false
+				large.Large--
+			}
+			arrive(p)
+		}
+	}
 	check := func() {
-		unacked := 0
+		unacked, counted := 0, Pending{Sent: large.Sent, Last: large.Last}
 		for seq := s.una; seq != s.next; seq++ {
-			if s.at(seq).packet != nil {
+			if p := s.at(seq).packet; p != nil {
 				unacked++
+				if p.Pending != nil {
+					counted.Packets++
+				}
+				if p.Large {
+					counted.Large++
+				}
 			} else if !acked[seq] {
 				t.Fatalf("packet %d is gone", seq-fl.first)
 			}
 		}
 		if got := s.flying.Len() + s.waiting.Len(); got != unacked {
 			t.Fatalf("%d packets unacknowledged, %d flying or waiting", unacked, got)
+		}
+		if counted != large {
+			t.Fatalf("large packets %+v, there are %+v", large, counted)
 		}
 		if s.flying.Len() > 0 && s.Deadline() == Never {
 			t.Fatal("packets fly and no timer runs")
@@ -96,12 +115,21 @@ func playSender(t *testing.T, in []byte) {
 	round := func(op int) {
 		switch op % 9 {
 		case 0:
-			for range next() % 64 {
+			kind := next()
+			for range kind % 64 {
 				p := fl.pool.Get()
 				p.Messages = 1
+				p.Probe = kind >= 192
+				if p.Large = kind/64 == 1; p.Large {
+					p.Pending = &large
+				}
 				if !s.MaySend(p, WindowSize, Paced, fl.now) {
 					fl.pool.Put(p)
 					break
+				}
+				if p.Large {
+					large.Packets++
+					large.Large++
 				}
 				s.Send(p, fl.now)
 				arrive(p)
@@ -133,9 +161,7 @@ func playSender(t *testing.T, in []byte) {
 				take(a)
 			}
 		}
-		for p := s.Retransmit(WindowSize, fl.now); p != nil; p = s.Retransmit(WindowSize, fl.now) {
-			arrive(p)
-		}
+		again()
 		check()
 	}
 	for steps := 0; len(in) > 0 && steps < 300; steps++ {
@@ -152,9 +178,7 @@ func playSender(t *testing.T, in []byte) {
 			fl.now = max(fl.now, at)
 		}
 		s.OnDeadline(fl.now)
-		for p := s.Retransmit(WindowSize, fl.now); p != nil; p = s.Retransmit(WindowSize, fl.now) {
-			arrive(p)
-		}
+		again()
 		// What the peer claimed to have counts as having arrived.
 		for seq := rcv.Next; seq != s.next; seq++ {
 			if acked[seq] && rcv.Classify(seq) == Fresh {

@@ -9,7 +9,7 @@ import (
 )
 
 // Fill writes the next packet worth sending now into buf, which holds at least
-// MaxDatagram bytes, and returns its size: 0 when there is nothing to send.
+// Config.MaxDatagram bytes, and returns its size: 0 when there is nothing to send.
 // The owner calls it until then after each batch of input and after Tick.
 func (s *Session) Fill(buf []byte, now uint64) int {
 	s.now = max(s.now, now)
@@ -54,12 +54,20 @@ func (s *Session) planReset() {
 // then acknowledgements and probes, which other packets make needless.
 func (s *Session) fillOpen(b []byte) int {
 	s.snd.Resume()
+	s.watchPath()
 	if p := s.snd.Retransmit(s.peerWindow, s.now); p != nil {
 		if !p.Early() {
 			s.stats.Retransmitted++
 		}
 		s.abandon(p, true)
+		s.shrink(p)
 		return s.fillReliable(b, p, 0)
+	}
+	if p := s.nextMoved(); p != nil {
+		return s.fillReliable(b, p, 0)
+	}
+	if n := s.fillProbe(b); n > 0 {
+		return n
 	}
 	for {
 		p, reliable := s.nextPacket()
@@ -87,13 +95,13 @@ func (s *Session) fillOpen(b []byte) int {
 
 // fillRest writes what there is to say without messages.
 func (s *Session) fillRest(b []byte) int {
-	if s.out.empty() && !slices.ContainsFunc(s.large.transfers, func(t *transfer) bool { return !t.cut() }) {
+	if s.out.empty() && s.large.moved.Len() == 0 && !slices.ContainsFunc(s.large.transfers, func(t *transfer) bool { return !t.cut() }) {
 		s.snd.Idle()
 	}
 	if s.probeDue {
 		s.probeDue = false
 		s.lastProbe = s.now
-		return s.fillPacket(b, s.snd.Next()-1, wire.FlagACK|wire.FlagPSH, 0, nil)
+		return s.fillPacket(b, s.snd.Next()-1, wire.FlagACK|wire.FlagPSH, 0, nil, 0)
 	}
 	if s.ackDue || s.windowDue {
 		return s.fillAck(b)
@@ -123,7 +131,7 @@ func (s *Session) fillReliable(b []byte, p *reliability.Packet, flags wire.Flags
 	case p.Urgent:
 		flags |= wire.FlagURG
 	}
-	return s.fillPacket(b, p.Sequence(), flags, p.Priority, p.Body())
+	return s.fillPacket(b, p.Sequence(), flags, p.Priority, p.Body(), 0)
 }
 
 func (s *Session) fillUnreliable(b []byte, p *reliability.Packet) int {
@@ -136,17 +144,18 @@ func (s *Session) fillUnreliable(b []byte, p *reliability.Packet) int {
 	}
 	seq := s.unreliableNext
 	s.unreliableNext++
-	n := s.fillPacket(b, seq, flags, p.Priority, p.Body())
+	n := s.fillPacket(b, seq, flags, p.Priority, p.Body(), 0)
 	s.cfg.Pool.Put(p)
 	return n
 }
 
 func (s *Session) fillAck(b []byte) int {
-	return s.fillPacket(b, s.snd.Next(), wire.FlagACK, 0, nil)
+	return s.fillPacket(b, s.snd.Next(), wire.FlagACK, 0, nil, 0)
 }
 
-// fillPacket writes one packet of an open session.
-func (s *Session) fillPacket(b []byte, seq uint32, flags wire.Flags, priority uint8, body []byte) int {
+// fillPacket writes one packet of an open session. Where size is not 0, body is
+// a PAD that fills it up to that.
+func (s *Session) fillPacket(b []byte, seq uint32, flags wire.Flags, priority uint8, body []byte, size int) int {
 	if s.ece {
 		flags |= wire.FlagECE
 	}
@@ -168,6 +177,12 @@ func (s *Session) fillPacket(b []byte, seq uint32, flags wire.Flags, priority ui
 		block = &s.block
 	}
 	b = s.cfg.Profile.AppendPacket(b, h, block, body)
+	if size > len(b) {
+		p := s.cfg.Pool.Get()
+		p.Append(wire.Message{Type: wire.TypePad, Payload: padding[:size-len(b)]})
+		b = s.cfg.Profile.AppendPacket(b[:0], h, block, p.Body())
+		s.cfg.Pool.Put(p)
+	}
 	s.ackDue, s.windowDue = more, false
 	s.budget.spend(len(b), s.now)
 	return len(b)

@@ -138,7 +138,7 @@ func FuzzPacket(f *testing.F) {
 			}
 			_ = s.Send(m.Mode, m.Channel, 1, m.Payload)
 		}
-		var buf [wire.MaxDatagram]byte
+		var buf [wire.MaxDatagramLimit]byte
 		in := script(input)
 		packet := func(flags byte, crafted bool) {
 			h := wire.Header{
@@ -237,7 +237,7 @@ func FuzzServer(f *testing.F) {
 		} else {
 			s = NewServer(cfg, Opening{ClientISN: 98, ServerISN: 40, Window: 50, SACK: true, Control: true, MaxHeld: 1 << 20}, now)
 		}
-		var buf [wire.MaxDatagram]byte
+		var buf [wire.MaxDatagramLimit]byte
 		seen := map[uint32]bool{}
 		refs := Ref(0)
 		for steps := 0; len(in) > 0 && steps < 500; steps++ {
@@ -316,7 +316,7 @@ func FuzzRawPacket(f *testing.F) {
 	f.Add(byte(2), []byte("short"))
 	f.Fuzz(func(t *testing.T, state byte, packet []byte) {
 		c := NewClient(Config{}, 500, ms)
-		var buf [wire.MaxDatagram]byte
+		var buf [wire.MaxDatagramLimit]byte
 		c.Fill(buf[:], ms)
 		if state%2 == 1 {
 			c = newPair(t, Config{}, Config{}).c

@@ -180,7 +180,7 @@ func TestSplitAcknowledgementsGainNothing(t *testing.T) {
 	for _, name := range congestion.Names() {
 		window := func(step uint32) (w int) {
 			s := NewServer(Config{Congestion: controllerOf(t, name)}, Opening{ClientISN: 98, ServerISN: 40, Window: 0xffff, SACK: true}, 1000*ms)
-			var buf [wire.MaxDatagram]byte
+			var buf [wire.MaxDatagramLimit]byte
 			for now := 1000 * ms; now < 3000*ms; now += 40 * ms {
 				for s.Send(ReliableUnordered, 0, 1, make([]byte, 1000)) == nil {
 				}
@@ -210,7 +210,7 @@ func TestSplitAcknowledgementsGainNothing(t *testing.T) {
 func TestAcknowledgementsThatLie(t *testing.T) {
 	now := 1000 * ms
 	s := NewServer(Config{}, Opening{ClientISN: 98, ServerISN: 40, Window: 0xffff, SACK: true}, now)
-	var buf [wire.MaxDatagram]byte
+	var buf [wire.MaxDatagramLimit]byte
 	for range 20 {
 		_ = s.Send(ReliableUnordered, 0, 1, make([]byte, 1000))
 		s.Fill(buf[:], now)

@@ -38,14 +38,17 @@ type transfer struct {
 	expires uint64 // 0: never
 
 	begun   bool
+	large   bool                  // its packets may be larger than any path carries
+	passed  bool                  // what is behind it left, or may
 	skipped bool                  // a SKIP in a packet of its own stands for it
 	out     *reliability.Outgoing // while there are chunks to send
 	chunkAt uint64                // when the last of them was cut
 	pending reliability.Pending
 
 	// What was sent in its ordered or sequenced channel after it. It leaves
-	// after the last chunk, since a receiver that has every packet up to an
-	// ordered message must be able to hand it over.
+	// after the last chunk, and once none can move to a later packet any more,
+	// since a receiver that has every packet up to an ordered message must be
+	// able to hand it over.
 	behind []*transfer
 }
 
@@ -55,18 +58,45 @@ func (t *transfer) cut() bool { return t.begun && t.out == nil }
 // outLarge is what a session has to send in more than one packet.
 type outLarge struct {
 	transfers  []*transfer
-	queued     int       // bytes of all of them, and of what waits behind them
-	unfinished int       // bytes of the reliable ones that are begun
-	numbers    [2]uint32 // of the next transfer, unreliable and reliable
+	queued     int               // bytes of all of them, and of what waits behind them
+	unfinished int               // bytes of the reliable ones that are begun
+	moved      reliability.Queue // chunks that their packets turned out too large for
+	numbers    [2]uint32         // of the next transfer, unreliable and reliable
 	pool       reliability.OutgoingPool
 }
 
 // isOrdered reports whether messages of the mode keep their order.
 func isOrdered(m Mode) bool { return m == ReliableOrdered || m == UnreliableSequenced }
 
-// chunkSize is how many bytes of a large message go into a packet.
+// chunkSize is how many bytes of a large message go into a packet of any path.
 func (s *Session) chunkSize() int {
 	return min(reliability.ChunkFor(s.bodyMax), reliability.DefaultChunk)
+}
+
+// largeBody is how many bytes of chunks go into a packet of this path. What a
+// server writes has no bitmap.
+func (s *Session) largeBody() int {
+	n := s.mtu.current() - s.cfg.Profile.Overhead()
+	if s.server {
+		n += 8 * wire.AckWordsMax
+	}
+	return n
+}
+
+// pairSize returns the size of chunks of which two fill a packet of this path, so
+// that one fits any, where t gains by that. Of unreliable packets nobody hears that
+// the path does not carry them any more. And what is behind t has to wait for a
+// round trip: of many small messages in a row it would make a slow flow.
+func (s *Session) pairSize(t *transfer) (size int, ok bool) {
+	if s.mtu.current() <= s.mtu.base || !t.message.Mode.Reliable() {
+		return 0, false
+	}
+	const trips = 4 // which shorter ones make up for
+	if len(t.behind) > 0 && t.size < trips*s.snd.Controller().Window()*reliability.DefaultChunk {
+		return 0, false
+	}
+	size = reliability.ChunkFor(s.largeBody() / 2)
+	return size, t.size <= reliability.MaxChunks*size
 }
 
 // sendLarge queues a message that does not fit a packet.
@@ -81,7 +111,7 @@ func (s *Session) sendLarge(o *Outgoing) error {
 // behind, nil if there is none.
 func (s *Session) inFront(o *Outgoing) *transfer {
 	for _, t := range s.large.transfers {
-		if !t.cut() && isOrdered(o.Mode) && t.message.Mode == o.Mode && t.message.Channel == o.Channel {
+		if !t.passed && isOrdered(o.Mode) && t.message.Mode == o.Mode && t.message.Channel == o.Channel {
 			return t
 		}
 	}
@@ -169,15 +199,15 @@ func (s *Session) mayTransfer(t *transfer) bool {
 	}
 	window := min(s.peerWindow, reliability.WindowSize)
 	window -= window / transferReserve
-	if !s.snd.MaySendMessages(1, window, reliability.Paced, s.now) {
+	if !s.snd.MaySendMessages(2, window, reliability.Paced, s.now) {
 		s.noteBlocked()
 		return false
 	}
 	return true
 }
 
-// chunk takes the next chunk of t into a packet. It is nil where there is none
-// because the lifetime of t is over.
+// chunk takes the next chunk of t into a packet, or two where they fit in. It is
+// nil where there is none because the lifetime of t is over.
 func (s *Session) chunk(t *transfer) (p *reliability.Packet, reliable bool) {
 	reliable = t.message.Mode.Reliable()
 	if t.expires != 0 && s.now >= t.expires {
@@ -189,16 +219,24 @@ func (s *Session) chunk(t *transfer) (p *reliability.Packet, reliable bool) {
 	}
 	t.chunkAt = s.now
 	p = s.cfg.Pool.Get()
-	size := t.out.NextSize()
-	t.out.Next(p.Room())
-	p.Extend(size)
-	p.Messages = 1
-	if reliable {
+	room := s.bodyMax
+	if t.large {
+		room = max(room, s.largeBody())
+	}
+	for size := t.out.NextSize(); size > 0 && p.Messages < 2 && p.Len()+size <= room; size = t.out.NextSize() {
+		t.out.Next(p.Room())
+		p.Extend(size)
+		p.Messages++
 		if t.expires != 0 {
 			p.SetExpiry(t.expires)
 		}
+	}
+	if reliable {
 		p.Pending = &t.pending
 		t.pending.Packets++
+		if p.Large = p.Len() > s.bodyMax; p.Large {
+			t.pending.Large++
+		}
 	} else {
 		s.snd.Paced(s.now)
 	}
@@ -216,7 +254,11 @@ func (s *Session) begin(t *transfer) {
 	if !isOrdered(o.Mode) {
 		channel |= wire.Unordered
 	}
-	t.out = s.large.pool.New(s.large.numbers[kind], channel, t.id, o.Type, o.Payload, s.chunkSize())
+	size := s.chunkSize()
+	if pair, ok := s.pairSize(t); ok {
+		size, t.large = pair, true
+	}
+	t.out = s.large.pool.New(s.large.numbers[kind], channel, t.id, o.Type, o.Payload, size)
 	s.large.numbers[kind]++
 	o.Payload = nil
 	if o.Mode.Reliable() {
@@ -224,13 +266,18 @@ func (s *Session) begin(t *transfer) {
 	}
 }
 
-// endCut follows the last chunk of t, or its end before that: what waited
-// behind it may leave.
+// endCut follows the last chunk of t, or its end before that.
 func (s *Session) endCut(t *transfer) {
 	if t.out != nil {
 		s.large.pool.Put(t.out)
 		t.out = nil
 	}
+	s.sweepTransfers()
+}
+
+// pass lets go what waited behind t.
+func (s *Session) pass(t *transfer) {
+	t.passed = true
 	for i, b := range t.behind {
 		if b.size > s.MaxPayload() {
 			b.behind = append(b.behind, t.behind[i+1:]...)
@@ -245,13 +292,19 @@ func (s *Session) endCut(t *transfer) {
 		s.enqueue(&o, b.id)
 	}
 	t.behind = nil
-	s.sweepTransfers()
 }
 
-// sweepTransfers forgets the large messages that nothing is left to do about. While
-// anything before its last chunk is missing at the peer, a message may wait there,
-// in memory that another one cannot have.
+// sweepTransfers lets pass what large messages do not hold back any more, and
+// forgets those that nothing is left to do about. While anything before its last
+// chunk is missing at the peer, a message may wait there, in memory that another
+// one cannot have.
 func (s *Session) sweepTransfers() {
+	for i := 0; i < len(s.large.transfers); i++ {
+		// A SKIP stands for all chunks, wherever they are.
+		if t := s.large.transfers[i]; t.cut() && !t.passed && (t.skipped || t.pending.Large == 0) {
+			s.pass(t)
+		}
+	}
 	una := s.snd.Una()
 	s.large.transfers = slices.DeleteFunc(s.large.transfers, func(t *transfer) bool {
 		if !t.cut() || t.pending.Packets > 0 || t.pending.Sent && int32(una-t.pending.Last) <= 0 {
@@ -312,8 +365,46 @@ func (s *Session) chunkExpired(p *reliability.Packet) uint8 {
 	return wire.TypeSkip
 }
 
+// shrink makes p, which is sent again, fit any path. A chunk may leave it for a
+// later packet.
+func (s *Session) shrink(p *reliability.Packet) {
+	switch {
+	case p.Probe:
+		p.Probe = false
+		s.mtu.missed(s.now)
+	case !p.Large:
+	case p.Len() > s.bodyMax:
+		q := s.cfg.Pool.Get()
+		p.Split(q)
+		s.large.moved.Push(q)
+	default: // the time of its chunks is over
+		p.Large = false
+		p.Pending.Large--
+		s.sweepTransfers()
+	}
+}
+
+// nextMoved sends a chunk that left its packet, nil if there is none or it has to
+// wait.
+func (s *Session) nextMoved() *reliability.Packet {
+	p := s.large.moved.Front()
+	if p == nil || s.budget.next(s.now) > s.now {
+		return nil
+	}
+	if !s.snd.MaySend(p, s.peerWindow, reliability.Paced, s.now) {
+		s.noteBlocked()
+		return nil
+	}
+	s.large.moved.Pop()
+	s.snd.Send(p, s.now)
+	p.Pending.Large--
+	s.sweepTransfers()
+	return p
+}
+
 // drain forgets every large message.
-func (l *outLarge) drain() {
+func (l *outLarge) drain(pool *reliability.Pool) {
+	l.moved.Drain(pool)
 	for _, t := range l.transfers {
 		if t.out != nil {
 			l.pool.Put(t.out)

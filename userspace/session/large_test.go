@@ -324,7 +324,7 @@ func TestLargeLifetimes(t *testing.T) {
 				p.lose[p.c.SndNxt()+1] = true
 				n.window = 10
 				p.room = 1024
-				var buf [wire.MaxDatagram]byte
+				var buf [wire.MaxDatagramLimit]byte
 				for range 10 {
 					k := p.c.Fill(buf[:], p.now)
 					p.up(buf[:k])

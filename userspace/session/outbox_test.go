@@ -185,7 +185,7 @@ func TestCriticalPacketsAreUrgent(t *testing.T) {
 	for _, mode := range []Mode{ReliableOrdered, Unreliable} {
 		for _, priority := range []Priority{High, Critical} {
 			p.queue(Outgoing{Mode: mode, Priority: priority, Payload: []byte("x")})
-			var buf [wire.MaxDatagram]byte
+			var buf [wire.MaxDatagramLimit]byte
 			n := p.c.Fill(buf[:], p.now)
 			h, _, _ := wire.ParseHeader(buf[:n])
 			if got := h.Flags&wire.FlagURG != 0; got != (priority == Critical) || n == 0 {
@@ -203,7 +203,7 @@ func TestJoinedCriticalMessagesAreUrgent(t *testing.T) {
 	for _, priority := range []Priority{High, Critical} {
 		p.queue(Outgoing{Mode: ReliableUnordered, Priority: priority, Payload: []byte("x")})
 	}
-	var buf [wire.MaxDatagram]byte
+	var buf [wire.MaxDatagramLimit]byte
 	n := p.c.Fill(buf[:], p.now)
 	if h, _, _ := wire.ParseHeader(buf[:n]); h.Flags&wire.FlagURG == 0 || !p.c.out.empty() {
 		t.Errorf("flags %v, %d bytes left", h.Flags, p.c.Queued())

@@ -31,7 +31,7 @@ type pair struct {
 	packets                int       // that the client sent
 	keepMessages           bool
 
-	buf    [wire.MaxDatagram]byte
+	buf    [wire.MaxDatagramLimit]byte
 	ackBuf [wire.HeaderSize + wire.AckBlockMax]byte
 }
 
@@ -68,7 +68,7 @@ func newPair(t testing.TB, client, server Config) *pair {
 			cfg.Congestion = func() congestion.Controller { return unpaced{} }
 		}
 	}
-	var buf [wire.MaxDatagram]byte
+	var buf [wire.MaxDatagramLimit]byte
 	p.c = NewClient(client, p.isn, p.now)
 	n := p.c.Fill(buf[:], p.now)
 	_, opts, err := wire.ParseSYN(buf[:n])

@@ -157,6 +157,9 @@ func (s *Session) acknowledged(ack *reliability.Ack, window uint16) {
 	s.stats.Acks++
 	s.peerWindow = int(window)
 	out := s.snd.OnAck(ack, s.now)
+	if out.Probe {
+		s.mtu.arrived(s.now)
+	}
 	if out.Packets > 0 {
 		s.lastAdvance = s.now
 		if len(s.large.transfers) > 0 {

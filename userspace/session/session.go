@@ -158,8 +158,9 @@ type Config struct {
 	// Profile is how packets are written.
 	Profile wire.Profile
 
-	// MaxDatagram is the largest UDP payload to send and accept, in bytes.
-	// 0 means wire.MaxDatagram.
+	// MaxDatagram is the largest UDP payload to send and accept, in bytes, up to
+	// wire.MaxDatagramLimit, which 0 means. More than wire.MaxDatagram is sent
+	// only of large messages, where probes found that the path carries it.
 	MaxDatagram int
 
 	// HandshakeTimeout bounds a client's handshake. 0 means 5 s.
@@ -250,7 +251,8 @@ type Config struct {
 }
 
 func (c *Config) fillDefaults() {
-	setDefault(&c.MaxDatagram, wire.MaxDatagram)
+	setDefault(&c.MaxDatagram, wire.MaxDatagramLimit)
+	c.MaxDatagram = min(c.MaxDatagram, wire.MaxDatagramLimit)
 	setDefault(&c.HandshakeTimeout, 5*time.Second)
 	setDefault(&c.IdleTimeout, 10*time.Second)
 	setDefault(&c.KeepaliveInterval, time.Second)
@@ -308,6 +310,9 @@ type Stats struct {
 	Skipped              uint64 // messages that the peer gave up
 	Duplicates           uint64 // reliable packets that came again; clients only
 	Superseded           uint64 // sequenced messages that came too late
+	PathMTU              int    // largest UDP payload that is sent, in bytes
+	PathProbes           uint64 // packets sent to find out how large that may be
+	BlackHoles           uint64 // times the path ceased to carry what it did before
 	Dropped              [DropMax]uint64
 	SRTT, RTTVar, RTO    time.Duration
 	MinRTT               time.Duration               // of about the last ten seconds
@@ -359,9 +364,10 @@ type Session struct {
 	out            outbox
 	large          outLarge
 	budget         budget
+	mtu            pathMTU
 	peerWindow     int
 	peerReassembly int // bytes of unfinished large messages that the peer holds
-	bodyMax        int
+	bodyMax        int // bytes of messages in packets of any path
 	unreliableNext uint32
 	sendIDs        [4][reliability.Channels]uint16
 	rttCount       uint32 // of the gate's samples, the last one seen
@@ -402,7 +408,8 @@ func newSession(cfg Config, now uint64) *Session {
 }
 
 func (s *Session) setMaxDatagram(n int) {
-	s.bodyMax = min(n-s.cfg.Profile.Overhead(), reliability.BodySize)
+	s.mtu.init(n)
+	s.bodyMax = s.mtu.base - s.cfg.Profile.Overhead()
 }
 
 // ID returns the session's id, 0 at a client.
@@ -461,6 +468,7 @@ func (s *Session) Stats() Stats {
 	c := s.snd.Count
 	st.Lost, st.Spurious, st.Early, st.Probes = c.Lost, c.Spurious, c.Early, c.Probes
 	st.Timeouts, st.Marks = c.Timeouts, c.Marks
+	st.PathMTU, st.PathProbes, st.BlackHoles = s.mtu.current(), s.mtu.probes, s.mtu.holes
 	st.SRTT = time.Duration(s.snd.RTT.Smoothed)
 	st.RTTVar = time.Duration(s.snd.RTT.Variance)
 	st.RTO = time.Duration(s.snd.RTT.RTO())
@@ -552,7 +560,7 @@ func (s *Session) end(state State, why wire.Reason) {
 	s.ackDue, s.windowDue, s.probeDue, s.blocked = false, false, false, false
 	s.snd.Close()
 	s.out.drain(s.cfg.Pool)
-	s.large.drain()
+	s.large.drain(s.cfg.Pool)
 	if state != Draining {
 		s.in.Close()
 		s.releaseAll()

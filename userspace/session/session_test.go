@@ -16,7 +16,7 @@ func TestHandshake(t *testing.T) {
 	cfg := Config{Message: func(_ *Session, m Message) { got = append(got, string(m.Payload)) }}
 	now := 1000 * ms
 	c := NewClient(cfg, 100, now)
-	buf := make([]byte, wire.MaxDatagram)
+	buf := make([]byte, wire.MaxDatagramLimit)
 	n := c.Fill(buf, now)
 	h, opts, err := wire.ParseSYN(buf[:n])
 	if err != nil || h.Sequence != 100 || !opts.SACK || !wire.Verify(buf[:n]) {
@@ -78,7 +78,7 @@ func TestHandshake(t *testing.T) {
 func TestHandshakeIsRefused(t *testing.T) {
 	now := 1000 * ms
 	c := NewClient(Config{}, 100, now)
-	buf := make([]byte, wire.MaxDatagram)
+	buf := make([]byte, wire.MaxDatagramLimit)
 	c.Fill(buf, now)
 	if err := c.Packet(AppendReset(nil, wire.Standard, 2001, 101, wire.ReasonFull, 0, now), now); !errors.Is(err, DropHandshake) {
 		t.Errorf("reset before any answer: %v", err)
@@ -514,7 +514,7 @@ func TestProtocolErrors(t *testing.T) {
 			if s.Reason() != wire.ReasonProtocol {
 				t.Error(s.Reason())
 			}
-			var buf [wire.MaxDatagram]byte
+			var buf [wire.MaxDatagramLimit]byte
 			n := s.Fill(buf[:], 3*ms)
 			h, body, err := wire.ParseHeader(buf[:n])
 			if err != nil || h.Flags != wire.FlagACK|wire.FlagRST || len(body) != 1 || wire.Reason(body[0]) != wire.ReasonProtocol {
@@ -618,7 +618,7 @@ func TestRecover(t *testing.T) {
 			if err := s.Send(ReliableOrdered, 0, 1, nil); !errors.Is(err, ErrNotOpen) {
 				t.Errorf("Send: %v", err)
 			}
-			var buf [wire.MaxDatagram]byte
+			var buf [wire.MaxDatagramLimit]byte
 			n := s.Fill(buf[:], 3*ms)
 			if h, body, err := wire.ParseHeader(buf[:n]); err != nil || h.Sequence != 60 || len(body) != 1 || wire.Reason(body[0]) != wire.ReasonRestarted {
 				t.Errorf("reset: %+v %x %v", h, body, err)
@@ -648,7 +648,7 @@ func TestFinWithLocalReason(t *testing.T) {
 // Only a packet that is right throughout confirms the HELLO.
 func TestDroppedPacketOpensNothing(t *testing.T) {
 	c := NewClient(Config{Message: func(*Session, Message) {}}, 500, 1000*ms)
-	var buf [wire.MaxDatagram]byte
+	var buf [wire.MaxDatagramLimit]byte
 	c.Fill(buf[:], 1000*ms)
 	const cookie = 4000
 	if err := c.Packet(wire.AppendSYNACK(nil, 500, wire.Options{Cookie: cookie, HasCookie: true, SACK: true}, 1), 1001*ms); err != nil {
@@ -692,7 +692,7 @@ func TestAcknowledgementsTellEveryArrival(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPair(t, Config{}, Config{})
 			next, message := p.s.SndNxt(), wire.AppendMessage([]byte{0}, wire.Message{Type: 1, Channel: wire.Unordered})
-			buf := make([]byte, wire.MaxDatagram)
+			buf := make([]byte, wire.MaxDatagramLimit)
 			told := func() (acks int) {
 				for n := p.c.Fill(buf, p.now); n > 0; n = p.c.Fill(buf, p.now) {
 					p.up(buf[:n])
@@ -833,7 +833,7 @@ func TestPacketDrops(t *testing.T) {
 	if err := p.c.Packet(make([]byte, 20), p.now); !errors.Is(err, DropTruncated) {
 		t.Error(err)
 	}
-	if err := p.c.Packet(make([]byte, 1201), p.now); !errors.Is(err, DropOversize) {
+	if err := p.c.Packet(make([]byte, wire.MaxDatagramLimit+1), p.now); !errors.Is(err, DropOversize) {
 		t.Error(err)
 	}
 	p.c.Abort(wire.ReasonClosed)
@@ -1037,7 +1037,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 // server says that it gave way, and gives way itself to the server's echo.
 func TestMarksAreEchoedAndHeeded(t *testing.T) {
 	p := newPair(t, Config{}, Config{})
-	var buf [wire.MaxDatagram]byte
+	var buf [wire.MaxDatagramLimit]byte
 	p.send(p.s, Unreliable, 0, "from the server")
 	n := p.s.Fill(buf[:], p.now)
 	if err := p.c.MarkedPacket(buf[:n], true, p.now); err != nil {

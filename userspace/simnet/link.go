@@ -38,6 +38,9 @@ type Link struct {
 
 	ReorderDelay time.Duration
 
+	// MTU is the size in bytes above which packets are lost, 0 for none.
+	MTU int
+
 	// Bursts loses packets besides those of Loss, in bursts counted in packets.
 	Bursts GilbertElliott
 
@@ -135,7 +138,7 @@ func (p *Pipe) Send(data []byte) {
 
 // travel takes a packet that has left the bottleneck.
 func (p *Pipe) travel(k *packet) {
-	if p.loses() {
+	if p.Link.MTU > 0 && len(k.data) > p.Link.MTU || p.loses() {
 		p.Lost++
 		p.end(Lost, k)
 		return

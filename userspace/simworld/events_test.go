@@ -224,7 +224,7 @@ func (w *world) rcvNxt() uint32 {
 }
 
 func (w *world) sendRestarted() {
-	var buf [wire.MaxDatagram]byte
+	var buf [wire.MaxDatagramLimit]byte
 	n := w.Server.Fill(buf[:], w.Net.Now())
 	if n == 0 {
 		w.fatalf("no reset to send")

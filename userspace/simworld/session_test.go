@@ -113,6 +113,13 @@ func randomWorld(seed uint64) worldConfig {
 			cfg.clientISN = 0xffff - uint32(rng.IntN(300))
 		}
 	}
+	mtu := func() int { return wire.MaxDatagram + rng.IntN(wire.MaxDatagramLimit-wire.MaxDatagram+1) }
+	if rng.IntN(2) == 0 {
+		cfg.up.MTU, cfg.down.MTU = mtu(), mtu()
+	}
+	for range max(0, rng.IntN(6)-2) {
+		cfg.mtus = append(cfg.mtus, mtu())
+	}
 	return cfg
 }
 

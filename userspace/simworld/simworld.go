@@ -57,7 +57,7 @@ type World struct {
 	byID   map[uint64]*Peer
 	opened uint32
 	pass   *simnet.Timer
-	buf    [wire.MaxDatagram]byte
+	buf    [wire.MaxDatagramLimit]byte
 	reply  [gate.MaxReply]byte
 }
 

@@ -31,7 +31,8 @@ type worldConfig struct {
 
 	upRate, downRate simnet.Rate
 	ecn              bool
-	outages          int // within the first seconds
+	outages          int   // within the first seconds
+	mtus             []int // that either direction changes to within them
 
 	transfers   int           // bytes for large messages, 0: no end to them
 	slots       int           // per commit ring
@@ -63,6 +64,7 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 	w.Up.Bottleneck, w.Down.Bottleneck = w.Net.NewBottleneck(cfg.upRate), w.Net.NewBottleneck(cfg.downRate)
 	w.Up.ECN, w.Down.ECN = cfg.ecn, cfg.ecn
 	w.planOutages()
+	w.planMTUs()
 	w.ClientConfig, w.ServerConfig = cfg.client, cfg.server
 	w.ClientConfig.Abandoned, w.ServerConfig.Abandoned = w.toServer.abandoned, w.toClient.abandoned
 	w.toServer.init(w, "to server")
@@ -86,6 +88,15 @@ func (w *world) planOutages() {
 				w.Net.At(end, func() { p.Link.Loss = loss })
 			}
 		}
+	}
+}
+
+// planMTUs has the path become wider and narrower.
+func (w *world) planMTUs() {
+	rng := w.Net.Rand()
+	for _, mtu := range w.cfg.mtus {
+		p := []*simnet.Pipe{w.Up, w.Down}[rng.IntN(2)]
+		w.Net.At(w.Net.Now()+rng.Uint64N(10e9), func() { p.Link.MTU = mtu })
 	}
 }
 
@@ -121,7 +132,7 @@ func (w *world) forcedHandshake(packet []byte) bool {
 		return false
 	}
 	if h, opts, err := wire.ParseSYN(packet); err == nil {
-		reply := wire.Options{Cookie: uint64(w.cfg.serverISN) << 1, HasCookie: true, SACK: opts.SACK, MTU: wire.MaxDatagram}
+		reply := wire.Options{Cookie: uint64(w.cfg.serverISN) << 1, HasCookie: true, SACK: opts.SACK, MTU: wire.MaxDatagramLimit}
 		if opts.HasControl {
 			reply.HasControl, reply.Control = true, 4<<20
 			if w.cfg.transfers > 0 {

@@ -13,6 +13,9 @@ import (
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
+// MaxWhole is the largest UDP payload that a UDP sends in one piece or not at all.
+const MaxWhole = MaxDatagram
+
 // UDP is a Batch over ordinary sockets, one for each port.
 type UDP struct {
 	sockets []*udpSocket

@@ -11,6 +11,9 @@ import (
 	"github.com/xrudp/xrudp/userspace/wire"
 )
 
+// MaxWhole is the largest UDP payload for which a host needs no fragments.
+const MaxWhole = wire.MaxDatagram
+
 // UDP is a Batch over net.UDPConn, for platforms without a better way. One
 // goroutine per socket reads ahead.
 //

@@ -226,12 +226,12 @@ func TestOptionsMaxDatagram(t *testing.T) {
 	}{
 		{"absent", 0, 1200},
 		{"smaller", 900, 900},
-		{"larger", 9000, 1200},
+		{"larger", 9000, 1472},
 		{"absurd", 1, MinDatagram},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := (Options{MTU: tt.mtu}).MaxDatagram(1200); got != tt.want {
+			if got := (Options{MTU: tt.mtu}).MaxDatagram(MaxDatagramLimit); got != tt.want {
 				t.Errorf("limit = %d, want %d", got, tt.want)
 			}
 		})

@@ -52,10 +52,10 @@ var (
 
 // MaxDatagram returns the largest UDP payload to send to the peer that sent o,
 // given the largest this side wants to send. Peers accept MinDatagram bytes
-// whatever they announce.
+// whatever they announce, and MaxDatagram where they announce nothing.
 func (o Options) MaxDatagram(own int) int {
 	if o.MTU == 0 {
-		return own
+		return min(own, MaxDatagram)
 	}
 	return min(own, max(int(o.MTU), MinDatagram))
 }

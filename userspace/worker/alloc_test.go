@@ -19,7 +19,7 @@ import (
 type replay struct {
 	next []transport.Datagram
 	sent int
-	buf  [wire.MaxDatagram]byte
+	buf  [wire.MaxDatagramLimit]byte
 }
 
 func (r *replay) Receive(ds []transport.Datagram) (int, error) {

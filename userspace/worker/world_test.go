@@ -250,7 +250,7 @@ type memoryLane struct {
 	inbound []transport.Datagram
 	queued  []outgoing
 	current wire.Key
-	buf     [wire.MaxDatagram]byte
+	buf     [wire.MaxDatagramLimit]byte
 	limit   int // packets queued at most, 0: any number
 	stuck   bool
 	serves  func(wire.Key) bool // nil: everybody
@@ -366,7 +366,7 @@ func (p *peer) open() bool { return p.engine.State() == session.Open }
 // pump sends what the client has to send and sets its timer.
 func (p *peer) pump() {
 	net := p.world.net
-	var buf [wire.MaxDatagram]byte
+	var buf [wire.MaxDatagramLimit]byte
 	for n := p.engine.Fill(buf[:], net.Now()); n > 0; n = p.engine.Fill(buf[:], net.Now()) {
 		p.up.Send(buf[:n])
 	}

@@ -161,6 +161,7 @@ func (s *Server) makeWorkers(options []worker.Options, handler func(*worker.Work
 func (s *Server) sessionConfig() session.Config {
 	seed := rand.Uint64()
 	return session.Config{
+		MaxDatagram: transport.MaxWhole,
 		IdleTimeout: time.Duration(s.cfg.IdleTimeout),
 		MinRTO:      time.Duration(s.cfg.MinRTO),
 		MaxRTO:      time.Duration(s.cfg.MaxRTO),
