@@ -127,7 +127,7 @@ func TestRunOnBadPath(t *testing.T) {
 			}
 			cmd, stdout, stderr := prepare(t, "run", "--duration", "2s", "--bots", "8", "--rate", "10",
 				"--mode", tt.mode, "--json", "--loss", "5%", "--delay", "10ms", "--jitter", "2ms",
-				"--reorder", "0.05", "--duplicate", "2%", "--corrupt", "2%", "--bandwidth", "20mbit")
+				"--reorder", "0.05", "--duplicate", "2%", "--corrupt", "2%", "--bandwidth", "20mbit", "--mtu", "1280")
 			if err := cmd.Run(); err != nil {
 				t.Fatalf("%v\n%s%s", err, stdout, stderr)
 			}
@@ -314,6 +314,7 @@ func TestUsage(t *testing.T) {
 		{"bad_value", []string{"bots", "--bots", "-3"}, 1, "", "-3 bots"},
 		{"loss_above_all", []string{"run", "--loss", "150%"}, 1, "", "xrudp run: --loss 150%: not a share of the packets from 0% to 100%, such as 5% or 0.05\n"},
 		{"loss_without_percent", []string{"bots", "--loss", "5"}, 1, "", "--loss 5: not a share"},
+		{"mtu_too_small", []string{"run", "--mtu", "1227"}, 1, "", "--mtu 1227: not an MTU from 1228"},
 		{"loss_is_no_number", []string{"bots", "--loss", "NaN"}, 1, "", "--loss NaN: not a share"},
 		{"delay_without_unit", []string{"run", "--delay", "20"}, 1, "", "xrudp run: --delay 20: not a time from 0s to 10s, such as 20ms\n"},
 		{"jitter_below_zero", []string{"bots", "--jitter", "-1ms"}, 1, "", "--jitter -1ms: not a time"},

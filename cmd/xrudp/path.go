@@ -26,6 +26,10 @@ const (
 	// The model counts nanoseconds.
 	maxPathDelay = 10 * time.Second
 	maxBandwidth = 100e9
+
+	// The bots speak over IPv4, and the lab is Ethernet.
+	minMTU = wire.MaxDatagram + 28
+	maxMTU = 1500
 )
 
 // pathFlag is one way to make a path worse.
@@ -59,6 +63,8 @@ func addPathFlags(fs *flag.FlagSet) pathFlags {
 			set: func(c *impair.Conditions, text string) (err error) { c.Duplicate, err = parseShare(text); return err }},
 		{name: "corrupt", usage: "`share` of packets with a damaged byte", says: "%s damaged",
 			set: func(c *impair.Conditions, text string) (err error) { c.Corrupt, err = parseShare(text); return err }},
+		{name: "mtu", usage: "`bytes` of the largest IP packet that passes either way, such as 1280", says: "MTU %s",
+			set: func(c *impair.Conditions, text string) (err error) { c.MTU, err = parseMTU(text); return err }},
 		{name: "bandwidth", usage: fmt.Sprintf("`rate` of the path either way, such as 20mbit, with a queue of %v", queueTime), says: "%s/s",
 			set: func(c *impair.Conditions, text string) error {
 				bits, err := parseBandwidth(text)
@@ -158,6 +164,14 @@ func parsePathTime(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("not a time from 0s to %v, such as 20ms", maxPathDelay)
 	}
 	return d, nil
+}
+
+func parseMTU(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < minMTU || n > maxMTU {
+		return 0, fmt.Errorf("not an MTU from %d, which the protocol needs, to %d", minMTU, maxMTU)
+	}
+	return n, nil
 }
 
 // parseBandwidth returns bits per second.

@@ -24,6 +24,7 @@ func TestPathFlags(t *testing.T) {
 			impair.Conditions{Link: impair.Link{Reorder: 0.25, ReorderDelay: holdBack}}, "25% reordered, either way"},
 		{"rest", []string{"--duplicate", "50%", "--corrupt", "100%"},
 			impair.Conditions{Link: impair.Link{Duplicate: 0.5, Corrupt: 1}}, "50% twice, 100% damaged, either way"},
+		{"mtu", []string{"--mtu", "1280"}, impair.Conditions{Link: impair.Link{MTU: 1280}}, "MTU 1280, either way"},
 		{"bandwidth", []string{"--bandwidth", "20Mbit"},
 			impair.Conditions{Rate: impair.Rate{PerSecond: 2_500_000, Queue: impair.Limit{Bytes: 250_000}}},
 			"20Mbit/s, either way"},

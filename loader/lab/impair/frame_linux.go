@@ -8,9 +8,8 @@ import (
 
 // Lengths of headers.
 const (
-	ethernetHeader = 14
-	ipv4Header     = 20
-	ipv6Header     = 40
+	ipv4Header = 20
+	ipv6Header = 40
 )
 
 // Code points of the ECN field (RFC 3168 section 5).

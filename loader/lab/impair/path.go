@@ -16,7 +16,7 @@ type (
 
 // Conditions say what happens to the packets of one direction. The zero value
 // is perfect. Rate.Overhead is set by whatever carries them, so that a rate is
-// always one of Ethernet frames.
+// always one of Ethernet frames. MTU is that of IP packets.
 type Conditions struct {
 	Link
 	Rate Rate
@@ -33,6 +33,9 @@ const (
 	ToClient
 	directions
 )
+
+// ethernetHeader is what a frame has beyond its IP packet, in bytes.
+const ethernetHeader = 14
 
 // defaultLimit is 200 ms of 150,000 packets per second.
 const defaultLimit = 32768
@@ -127,6 +130,9 @@ func (p *path) set(d Direction, c Conditions) {
 	// The pipe does not know which bytes to spare.
 	w.corrupt, c.Corrupt = c.Corrupt, 0
 	c.Rate.Overhead = p.carrier.overhead()
+	if c.MTU > 0 {
+		c.MTU += ethernetHeader - p.carrier.overhead()
+	}
 	w.pipe.Link = c.Link
 	w.pipe.Bottleneck.SetRate(c.Rate)
 }
