@@ -210,7 +210,9 @@ func TestBotsFindFaults(t *testing.T) {
 					relay(m)
 				}
 			},
-			found: func(r Result) bool { return r.Faults.Lost >= 1 && r.Faults == Faults{Lost: r.Faults.Lost} && r.Returned < r.Plans },
+			found: func(r Result) bool {
+				return r.Faults.Lost >= 1 && r.Faults == Faults{Lost: r.Faults.Lost} && r.Returned < r.Plans
+			},
 		},
 		{
 			name: "plan_corrupted", plans: true,
