@@ -298,3 +298,36 @@ func TestSequencedIDsWrap(t *testing.T) {
 		t.Errorf("%d messages, %d superseded", len(p.fromClient), st.Superseded)
 	}
 }
+
+// TestMarksOfUnreliablePackets: a client that sends nothing reliable, and so is
+// never acknowledged by the gate, hears of congestion from the server's packets,
+// until it says that it heeds that.
+func TestMarksOfUnreliablePackets(t *testing.T) {
+	p := newPair(t, Config{}, Config{})
+	message := wire.AppendMessage(nil, wire.Message{Type: 1, Channel: wire.Unordered})
+	says := func() wire.Flags {
+		p.send(p.s, Unreliable, 0, "x")
+		n := p.s.Fill(p.buf[:], p.now)
+		h, _, err := wire.ParseHeader(p.buf[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.down(p.buf[:n])
+		return h.Flags & wire.FlagECE
+	}
+	if says() != 0 {
+		t.Fatal("congestion without a mark")
+	}
+	for _, reliable := range []bool{false, true} {
+		before := p.c.Stats().Marks
+		p.s.MarkedUnreliable(wire.Header{Flags: wire.FlagACK}, message, true, p.now)
+		p.s.Unreliable(wire.Header{Flags: wire.FlagACK}, message, p.now)
+		if says() == 0 || says() == 0 || p.c.Stats().Marks != before+2 {
+			t.Errorf("the client heard of %d marks", p.c.Stats().Marks-before)
+		}
+		p.send(p.c, map[bool]Mode{false: Unreliable, true: ReliableOrdered}[reliable], 0, "x")
+		if p.exchange(); says() != 0 {
+			t.Errorf("reliable %v: goes on after the client gave way", reliable)
+		}
+	}
+}

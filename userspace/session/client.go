@@ -240,9 +240,7 @@ func (s *Session) packetSession(h *wire.Header, body []byte) (Drop, bool) {
 		s.openClient()
 	}
 	s.heard(s.now)
-	if h.Flags&wire.FlagCWR != 0 {
-		s.ece = false
-	}
+	s.noteMark(h.Flags, false)
 	if h.Flags&wire.FlagECE != 0 && age == ackFresh && s.state < Draining {
 		s.snd.Marked(s.now)
 	}

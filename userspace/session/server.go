@@ -62,6 +62,7 @@ func (s *Session) openSending(isn, next uint32, window uint16) {
 // A session that is over releases the packet at once.
 func (s *Session) Committed(ref Ref, seq uint32, flags wire.Flags, body []byte, now uint64) {
 	s.heard(now)
+	s.noteMark(flags, false)
 	if s.Over() {
 		s.cfg.Release(s, ref)
 		return
@@ -146,10 +147,27 @@ func (s *Session) AckState(f commit.FlowState, now uint64) {
 // Unreliable takes an unreliable packet that the gate let through, body being
 // behind the acknowledgement block. The body is not used after the call.
 func (s *Session) Unreliable(h wire.Header, body []byte, now uint64) {
+	s.MarkedUnreliable(h, body, false, now)
+}
+
+// MarkedUnreliable is Unreliable for owners who see the IP header, as MarkedPacket
+// is Packet. The gate says in its acknowledgements what it saw, and has none for a
+// client that sends nothing reliable.
+func (s *Session) MarkedUnreliable(h wire.Header, body []byte, marked bool, now uint64) {
 	s.heard(now)
+	s.noteMark(h.Flags, marked)
 	if s.state == Open || s.state == Closing {
 		s.receiveUnreliable(h.Sequence, body)
 	}
+}
+
+// noteMark takes what a packet tells of congestion on its way here. It may end
+// one episode and begin the next.
+func (s *Session) noteMark(flags wire.Flags, marked bool) {
+	if flags&wire.FlagCWR != 0 {
+		s.ece = false
+	}
+	s.ece = s.ece || marked
 }
 
 // acknowledged takes a valid acknowledgement.

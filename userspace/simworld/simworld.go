@@ -196,7 +196,7 @@ func (p *Peer) AtServer(k simnet.Packet) {
 			if wire.SeqLess(p.replayHigh, h.Sequence) {
 				p.replayHigh = h.Sequence
 			}
-			p.Server.Unreliable(h, body, w.Net.Now())
+			p.Server.MarkedUnreliable(h, body, k.Marked, w.Net.Now())
 		}
 	case gate.PassReset:
 		if !w.Paused && p.Server != nil {

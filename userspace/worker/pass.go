@@ -184,7 +184,7 @@ func (w *Worker) accept(lane transport.Batch, d *transport.Datagram) {
 		// Judged by the gate, and remembered for what comes around it.
 		s.replay.Accept(h.Sequence)
 	}
-	s.engine.Unreliable(h, body, w.now)
+	s.engine.MarkedUnreliable(h, body, d.CE, w.now)
 	if s.engine.Over() {
 		w.activate(s)
 	}

@@ -317,6 +317,37 @@ func TestClientStartsAnewWhileWorkerStandsStill(t *testing.T) {
 	}
 }
 
+// A client that sends and is sent nothing reliable hears of congestion.
+func TestMarksOfUnreliablePackets(t *testing.T) {
+	bothGates(t, func(t *testing.T, kernel bool) {
+		handler, rec := recording()
+		w := newWorld(t, worldConfig{link: simnet.Link{Delay: 10 * time.Millisecond}, handler: handler, kernel: kernel})
+		(*rec).onMessage = func(s *Session, m session.Message) {
+			if err := s.Send(m.Mode, m.Channel, m.Type, m.Payload); err != nil {
+				t.Error(err)
+			}
+		}
+		p := w.opened(0)
+		for marks := range uint64(2) {
+			if got := p.engine.Stats().Marks; got != marks {
+				t.Errorf("%d marks heard of, want %d", got, marks)
+			}
+			p.marked = marks == 0
+			if err := p.send(session.Unreliable, 0, 1, number(1)); err != nil {
+				t.Fatal(err)
+			}
+			w.run(100 * time.Millisecond)
+		}
+		if err := p.send(session.Unreliable, 0, 1, number(1)); err != nil {
+			t.Fatal(err)
+		}
+		w.run(100 * time.Millisecond)
+		if got := p.engine.Stats().Marks; got != 1 {
+			t.Errorf("%d marks heard of after the client gave way", got)
+		}
+	})
+}
+
 // Copies of a HELLO that are on their way together open one session.
 func TestRepeatedHello(t *testing.T) {
 	bothGates(t, func(t *testing.T, kernel bool) {

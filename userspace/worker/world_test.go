@@ -320,6 +320,7 @@ type peer struct {
 	lose     func(h wire.Header) bool // on the way up; nil: nothing more than the link does
 	onGot    func(m session.Message)
 	onUp     func(packet []byte) // of what reaches the server
+	marked   bool                // it comes with Congestion Experienced
 }
 
 // dial adds a client. Its packets come to worker's lane.
@@ -427,10 +428,10 @@ func (p *peer) atServer(packet []byte) {
 			return
 		}
 	}
-	d := transport.Datagram{Payload: append([]byte(nil), packet...), Key: p.key}
+	d := transport.Datagram{Payload: append([]byte(nil), packet...), Key: p.key, CE: p.marked}
 	if w.kernel {
 		var reply [gate.MaxReply]byte
-		r := w.gates[p.worker].Datagram(p.key, packet, false, w.net.Now(), 0, reply[:])
+		r := w.gates[p.worker].Datagram(p.key, packet, p.marked, w.net.Now(), 0, reply[:])
 		if w.onOutcome != nil {
 			w.onOutcome(p, packet, r.Outcome)
 		}
