@@ -217,3 +217,40 @@ func TestRTTLimits(t *testing.T) {
 		t.Errorf("%d ms with a ceiling of 250", rto/ms)
 	}
 }
+
+// TestSecondCopyProvesALoss only where it is what was answered: of a later packet's
+// acknowledgement nobody knows which copy came.
+func TestSecondCopyProvesALoss(t *testing.T) {
+	for _, later := range []bool{false, true} {
+		f := newFlight(t, 7)
+		f.s.judged = 0
+		f.send(1)
+		f.now += earlyMost
+		f.s.OnDeadline(f.now)
+		stamp := f.stamp()
+		f.wantAgain(0)
+		f.now += 5 * ms
+		next := uint32(1)
+		if later {
+			stamp = f.stamp()
+			f.send(1)
+			next++
+		}
+		f.now += 40 * ms
+		f.echo(stamp, next)
+		if lost := f.s.Count.Lost == 1; lost == later || f.s.Count.Early != 1 {
+			t.Errorf("later %v: %d lost, %d second copies", later, f.s.Count.Lost, f.s.Count.Early)
+		}
+	}
+}
+
+// TestPoolKeepsNoMoreThanItsBound, however many sessions end at once.
+func TestPoolKeepsNoMoreThanItsBound(t *testing.T) {
+	var l Pool
+	for range poolKeep + 10 {
+		l.Put(new(Packet))
+	}
+	if l.kept != poolKeep {
+		t.Errorf("%d packets kept", l.kept)
+	}
+}
