@@ -983,6 +983,36 @@ func TestGivingUpDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestLostLargePacketsDoNotAllocate, though each leaves a chunk to another.
+func TestLostLargePacketsDoNotAllocate(t *testing.T) {
+	p := newPair(t, Config{}, Config{})
+	p.keepMessages = false
+	n := &narrow{window: 8, rate: 4000}
+	p.s.snd.Init(p.s.SndNxt(), n, p.s.cfg.Pool)
+	_ = p.s.Send(ReliableOrdered, 1, 1, make([]byte, 20_000))
+	p.after(100 * ms)
+	if got := p.s.Stats().PathMTU; got != wire.MaxDatagramLimit {
+		t.Fatalf("path MTU %d", got)
+	}
+	_ = p.s.Send(ReliableOrdered, 1, 1, make([]byte, 1_000_000))
+	rounds := 0
+	round := func() {
+		rounds++
+		p.loseDown = rounds%8 == 0
+		p.after(ms)
+	}
+	for range 50 {
+		round()
+	}
+	before := p.s.Stats()
+	if a := testing.AllocsPerRun(100, round); a != 0 {
+		t.Errorf("%v allocations per millisecond", a)
+	}
+	if st := p.s.Stats(); st.Retransmitted < before.Retransmitted+10 || st.Queued == 0 || st.PathMTU != before.PathMTU {
+		t.Errorf("%+v", st)
+	}
+}
+
 // TestChunksDoNotAllocate: a large message costs memory when it is sent and when
 // it begins to arrive, not for each of its packets.
 func TestChunksDoNotAllocate(t *testing.T) {
