@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -322,12 +323,92 @@ func TestMarksOfUnreliablePackets(t *testing.T) {
 		before := p.c.Stats().Marks
 		p.s.MarkedUnreliable(wire.Header{Flags: wire.FlagACK}, message, true, p.now)
 		p.s.Unreliable(wire.Header{Flags: wire.FlagACK}, message, p.now)
-		if says() == 0 || says() == 0 || p.c.Stats().Marks != before+2 {
-			t.Errorf("the client heard of %d marks", p.c.Stats().Marks-before)
+		for n := range uint64(2) {
+			if says() == 0 || p.c.Stats().Marks != before+1+n {
+				t.Errorf("packet %d: the client heard of %d marks", n, p.c.Stats().Marks-before)
+			}
 		}
 		p.send(p.c, map[bool]Mode{false: Unreliable, true: ReliableOrdered}[reliable], 0, "x")
 		if p.exchange(); says() != 0 {
 			t.Errorf("reliable %v: goes on after the client gave way", reliable)
 		}
+	}
+}
+
+// TestHandshakeTakesOnlyItsAnswers: numbers that belong to another handshake
+// neither answer a SYN nor open a session.
+func TestHandshakeTakesOnlyItsAnswers(t *testing.T) {
+	const cookie = 4000
+	now := 1000 * ms
+	c := NewClient(Config{}, 500, now)
+	var buf [wire.MaxDatagram]byte
+	c.Fill(buf[:], now)
+	offer := wire.Options{Cookie: cookie, HasCookie: true, SACK: true}
+	for _, isn := range []uint32{499, 501, 500 + 1<<16} {
+		if err := c.Packet(wire.AppendSYNACK(nil, isn, offer, 1), now); !errors.Is(err, DropHandshake) || c.State() != SynSent {
+			t.Errorf("answer to %d: %v, client %v", isn, err, c.State())
+		}
+	}
+	if err := c.Packet(wire.AppendSYNACK(nil, 500, offer, 1), now); err != nil {
+		t.Fatal(err)
+	}
+	c.Fill(buf[:], now)
+	for _, ack := range []uint32{501, 503, 500, 502 + 1<<16, 502} {
+		h := wire.Header{Sequence: cookie/2 + 1, Ack: ack, Flags: wire.FlagACK, Window: 100, Timestamp: 2}
+		err := c.Packet(wire.Standard.AppendPacket(nil, h, &wire.AckBlock{}, nil), now)
+		if opens := ack == 502; opens != (c.State() == Open) || opens != (err == nil) {
+			t.Errorf("acknowledgement %d: %v, client %v", ack, err, c.State())
+		}
+	}
+}
+
+// TestSilenceIsProbedOncePerInterval, whatever comes of it.
+func TestSilenceIsProbedOncePerInterval(t *testing.T) {
+	p := newPair(t, Config{}, Config{})
+	sent := 0
+	for end := p.now + 5500*ms; p.now < end; p.now += ms {
+		p.c.Tick(p.now)
+		for p.c.Fill(p.buf[:], p.now) > 0 {
+			sent++
+		}
+	}
+	if sent < 4 || sent > 6 {
+		t.Errorf("%d packets in 5.5 s of silence", sent)
+	}
+}
+
+// TestLingeringEnds after a minute, though the peer goes on asking.
+func TestLingeringEnds(t *testing.T) {
+	p := newPair(t, Config{}, Config{})
+	p.s.Close(wire.ReasonClosed)
+	p.exchange()
+	if p.c.State() != Lingering {
+		t.Fatalf("client %v", p.c.State())
+	}
+	began := p.now
+	for p.c.State() == Lingering && p.now < began+2*uint64(maxLinger) {
+		p.now += 1000 * ms
+		p.c.heard(p.now)
+		p.c.Tick(p.now)
+	}
+	if took := p.now - began; took != uint64(maxLinger) {
+		t.Errorf("client %v after %d s", p.c.State(), took/1e9)
+	}
+}
+
+// TestSYNBacksOff: a server that does not answer is asked ever less often.
+func TestSYNBacksOff(t *testing.T) {
+	const began = 1000 * ms
+	c := NewClient(Config{}, 500, began)
+	var buf [wire.MaxDatagram]byte
+	var at []uint64
+	for now := began; c.State() == SynSent; now = c.NextTimeout() {
+		c.Tick(now)
+		for c.Fill(buf[:], now) > 0 {
+			at = append(at, (now-began)/ms)
+		}
+	}
+	if want := []uint64{0, 250, 750, 1750, 3750}; !slices.Equal(at, want) {
+		t.Errorf("SYNs after %v ms, want %v", at, want)
 	}
 }
