@@ -412,3 +412,76 @@ func TestSYNBacksOff(t *testing.T) {
 		t.Errorf("SYNs after %v ms, want %v", at, want)
 	}
 }
+
+// TestCompactSaysWhatMayHaveBeenMissed: compact packets acknowledge for a
+// retransmission timeout after what they acknowledge, while there is a gap, and for
+// as long as congestion is to be told. A server's do until its client was heard.
+func TestCompactSaysWhatMayHaveBeenMissed(t *testing.T) {
+	const cookie = 4000
+	now := 1000 * ms
+	var buf [wire.MaxDatagram]byte
+	acks := func(s *Session) bool {
+		t.Helper()
+		if err := s.Send(Unreliable, 0, 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		h, _, err := wire.Compact.ParseHeader(buf[:s.Fill(buf[:], now)])
+		if err != nil || !wire.Compact.LegalAtServer(&h) || h.Flags&(wire.FlagPSH|wire.FlagSYN) != 0 {
+			t.Fatalf("sent %+v, %v", h, err)
+		}
+		return h.Flags&wire.FlagACK != 0
+	}
+	c := NewClient(Config{Profile: wire.Compact}, 500, now)
+	c.Fill(buf[:], now)
+	offer := wire.Options{Cookie: cookie, HasCookie: true, SACK: true}
+	if err := c.Packet(wire.Compact.AppendSYNACK(nil, 500, offer, 1), now); err != nil {
+		t.Fatal(err)
+	}
+	c.Fill(buf[:], now)
+	message := wire.AppendMessage(nil, wire.Message{Type: 1, Channel: wire.Unordered})
+	give := func(seq uint32, flags wire.Flags, marked bool) {
+		t.Helper()
+		h := wire.Header{Sequence: cookie/2 + seq, Ack: 502, Flags: wire.FlagACK | flags, Window: 100, Timestamp: 2}
+		if err := c.MarkedPacket(wire.Compact.AppendPacket(nil, h, &wire.AckBlock{}, message), marked, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	give(1, wire.FlagPSH, false)
+	for range 3 {
+		if !acks(c) {
+			t.Error("does not acknowledge what came just now")
+		}
+	}
+	now += uint64(c.Stats().RTO)
+	if acks(c) {
+		t.Error("acknowledges what came long ago")
+	}
+	give(1, 0, true)
+	for range 2 {
+		if now += 1000 * ms; !acks(c) {
+			t.Error("does not tell of congestion")
+		}
+	}
+	give(2, wire.FlagCWR, false)
+	if acks(c) {
+		t.Error("goes on after the server gave way")
+	}
+	give(3, wire.FlagPSH, false)
+	now += 3000 * ms
+	for range 2 {
+		if !acks(c) {
+			t.Error("does not tell of a gap")
+		}
+	}
+
+	s := NewServer(Config{Profile: wire.Compact}, Opening{ClientISN: 98, ServerISN: 40, Window: 100, SACK: true}, now)
+	for range 3 {
+		if now += 1000 * ms; !acks(s) {
+			t.Error("a server does not confirm the HELLO")
+		}
+	}
+	s.Unreliable(wire.Header{}, message, now)
+	if acks(s) {
+		t.Error("a server goes on confirming the HELLO")
+	}
+}

@@ -1,12 +1,14 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/commit"
 	"github.com/xrudp/xrudp/userspace/congestion"
 	"github.com/xrudp/xrudp/userspace/reliability"
 	"github.com/xrudp/xrudp/userspace/wire"
@@ -425,5 +427,21 @@ func TestAbandonedEndsTheSession(t *testing.T) {
 				t.Errorf("client %v, %d packets in flight", p.c.State(), c.InFlight)
 			}
 		})
+	}
+}
+
+func TestRecoveredSessionsSendNothing(t *testing.T) {
+	s := NewRecovered(Config{}, Recovery{ID: 1, ClientISN: 98, ServerISN: 40, SndNxt: 41}, 1000*ms)
+	for _, size := range []int{1, 100_000} {
+		if err := s.Send(ReliableOrdered, 0, 1, make([]byte, size)); !errors.Is(err, ErrNotOpen) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+	if s.Queued() != 0 {
+		t.Errorf("%d bytes queued", s.Queued())
+	}
+	// Nor do they hand over what was not acknowledged.
+	if s.Adopt(commit.Transfer{First: wire.Fragment{Total: 2, Chunk: 1}, Received: 1}) {
+		t.Error("an unreliable message was adopted")
 	}
 }
