@@ -1,6 +1,9 @@
 package reliability
 
-import "github.com/xrudp/xrudp/userspace/wire"
+import (
+	"github.com/xrudp/xrudp/userspace/congestion"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
 
 // BodySize is the room in a Packet. No body is larger, whatever its header.
 const BodySize = wire.MaxDatagramLimit
@@ -13,6 +16,7 @@ const poolKeep = 4096
 type Packet struct {
 	Messages int   // in the body
 	Final    bool  // the body is the reason of a FIN
+	Bulk     bool  // it makes way for latency-critical ones
 	Urgent   bool  // it jumped the queue
 	Priority uint8 // of the queue that it left
 
@@ -36,12 +40,13 @@ type Packet struct {
 
 	// Of the Sender.
 	seq   uint32
-	sends uint32 // transmissions
-	lost  bool   // waits for its retransmission
-	why   why    // it is sent, newest or next
-	idle  bool   // sent while the application, not the path, set the pace
-	order uint64 // number of the newest transmission
-	sent  uint64 // time of the newest transmission
+	sends uint32           // transmissions
+	lost  bool             // waits for its retransmission
+	why   why              // it is sent, newest or next
+	idle  bool             // sent while the application, not the path, set the pace
+	order uint64           // number of the newest transmission
+	sent  uint64           // time of the newest transmission
+	pulse congestion.Pulse // of the first transmission
 
 	lostOrder uint64 // of the transmission that was taken for lost last
 
@@ -205,7 +210,7 @@ func (l *Pool) Put(p *Packet) {
 	if l.kept >= poolKeep {
 		return
 	}
-	p.Messages, p.Final, p.Urgent, p.Priority, p.Pending, p.length, p.expires = 0, false, false, 0, nil, 0, 0
+	p.Messages, p.Final, p.Urgent, p.Bulk, p.Priority, p.Pending, p.length, p.expires = 0, false, false, false, 0, nil, 0, 0
 	p.Large, p.Probe = false, false
 	p.sends, p.lost, p.why = 0, false, whyNew
 	p.prev, p.next = nil, l.free

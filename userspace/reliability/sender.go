@@ -69,6 +69,7 @@ type Sender struct {
 
 	cc    congestion.Controller
 	pacer congestion.Pacer
+	bulk  congestion.Background // below what cc allows
 	pool  *Pool
 
 	una, next uint32
@@ -177,6 +178,8 @@ const (
 	// Urgent packets leave at once, up to congestion.MinWindow of them beyond
 	// the congestion window.
 	Urgent
+	// Bulk packets are Paced ones that make way for latency-critical packets.
+	Bulk
 )
 
 // MaySend reports whether p may be sent for the first time now, window being
@@ -196,7 +199,27 @@ func (s *Sender) MaySendMessages(messages, window int, u Urgency, now uint64) bo
 	if u == Urgent {
 		return s.flying.Len() < s.cc.Window()+congestion.MinWindow
 	}
-	return s.mayFly(now)
+	return s.mayFly(now) && (u != Bulk || s.mayFill(now))
+}
+
+// mayFill asks the rate of bulk data for a packet that could leave otherwise.
+func (s *Sender) mayFill(now uint64) bool {
+	at := s.bulk.Next(now)
+	if at <= now {
+		return true
+	}
+	s.hold(at, now)
+	// The window follows what is used of it, and no further.
+	s.limited = s.limited || 5*s.flying.Len() >= 4*s.cc.Window()
+	s.idleUntil = s.delivered + uint64(max(s.flying.Len(), 1))
+	return false
+}
+
+// hold notes when something that waits may leave, the earliest of it.
+func (s *Sender) hold(at, now uint64) {
+	if s.heldTo <= now || at < s.heldTo {
+		s.heldTo = at
+	}
 }
 
 // Room returns how many messages the next packet may have.
@@ -221,13 +244,20 @@ func (s *Sender) mayFly(now uint64) bool {
 func (s *Sender) MayPace(now uint64) bool {
 	at := s.pacer.Next(now, s.cc.PacingRate())
 	if at > now {
-		s.heldTo = at
+		s.hold(at, now)
 	}
 	return at <= now
 }
 
-// Paced tells that it went.
-func (s *Sender) Paced(now uint64) { s.pacer.OnSend(now, s.cc.PacingRate()) }
+// Paced tells that it went, with so many bytes.
+func (s *Sender) Paced(size int, now uint64) {
+	s.pacer.OnSend(now, s.cc.PacingRate())
+	s.bulk.OnOther(size)
+}
+
+// Critical tells that a latency-critical packet goes now, as Send does of Urgent
+// ones: for a while bulk data makes way (congestion.Background).
+func (s *Sender) Critical(now uint64) { s.bulk.Critical(now) }
 
 // Resume has held packets tried again.
 func (s *Sender) Resume() { s.heldTo = 0 }
@@ -310,6 +340,17 @@ func (s *Sender) fly(p *Packet, now uint64) {
 	p.idle = s.idleUntil > s.delivered
 	s.pacer.OnSend(now, s.cc.PacingRate())
 	s.cc.OnSend(now, s.flying.Len())
+	if p.Urgent {
+		s.Critical(now)
+	}
+	p.pulse = congestion.Pulse{}
+	switch {
+	case !p.Bulk:
+	case p.sends == 1:
+		p.pulse = s.bulk.OnSend(now, p.length, s.RTT.Smoothed, s.RTT.Min)
+	default:
+		s.bulk.OnOther(p.length)
+	}
 	s.flying.Push(p)
 }
 
@@ -374,6 +415,7 @@ type taking struct {
 	// Of the packet transmitted last.
 	order, sent, delivered, deliveredAt, firstSent uint64
 	idle                                           bool
+	pulse                                          congestion.Pulse
 }
 
 // OnAck takes an acknowledgement that is Valid, and is looked at now.
@@ -457,6 +499,7 @@ func (s *Sender) take(t *taking, seq uint32) {
 		s.reordering.see(t.acked - p.order)
 	}
 	if p.order > t.order {
+		t.pulse = p.pulse
 		t.order, t.sent, t.delivered, t.deliveredAt, t.firstSent, t.idle =
 			p.order, p.sent, p.delivered, p.deliveredAt, p.firstSent, p.idle
 	}
@@ -528,6 +571,11 @@ func (s *Sender) tell(t *taking, now uint64) {
 	}
 	s.cc.OnAck(a)
 	s.limited = false
+	// The sample is of that packet, and not of a later one that was answered
+	// before.
+	if a.RTT > 0 && (!t.ack.Echoed || t.ack.Echo == uint32(t.sent/1000)) {
+		s.bulk.OnAck(now, t.pulse, t.sent, a.RTT)
+	}
 }
 
 // oldest returns the packet in flight that was sent the longest ago, nil if

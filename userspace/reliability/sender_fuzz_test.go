@@ -123,7 +123,9 @@ func playSender(t *testing.T, in []byte) {
 				if p.Large = kind/64 == 1; p.Large {
 					p.Pending = &large
 				}
-				if !s.MaySend(p, WindowSize, Paced, fl.now) {
+				urgency := [...]Urgency{Paced, Bulk, Urgent}[op/9%3]
+				p.Bulk, p.Urgent = urgency == Bulk, urgency == Urgent
+				if !s.MaySend(p, WindowSize, urgency, fl.now) {
 					fl.pool.Put(p)
 					break
 				}

@@ -138,6 +138,7 @@ func (s *Session) fillUnreliable(b []byte, p *reliability.Packet) int {
 	flags := wire.FlagACK
 	if p.Urgent {
 		flags |= wire.FlagURG
+		s.snd.Critical(s.now)
 	}
 	if s.snd.Reduced() {
 		flags |= wire.FlagCWR

@@ -199,7 +199,7 @@ func (s *Session) mayTransfer(t *transfer) bool {
 	}
 	window := min(s.peerWindow, reliability.WindowSize)
 	window -= window / transferReserve
-	if !s.snd.MaySendMessages(2, window, reliability.Paced, s.now) {
+	if !s.snd.MaySendMessages(2, window, reliability.Bulk, s.now) {
 		s.noteBlocked()
 		return false
 	}
@@ -232,13 +232,14 @@ func (s *Session) chunk(t *transfer) (p *reliability.Packet, reliable bool) {
 		}
 	}
 	if reliable {
+		p.Bulk = true
 		p.Pending = &t.pending
 		t.pending.Packets++
 		if p.Large = p.Len() > s.bodyMax; p.Large {
 			t.pending.Large++
 		}
 	} else {
-		s.snd.Paced(s.now)
+		s.snd.Paced(p.Len(), s.now)
 	}
 	if t.out.Remaining() == 0 {
 		s.endCut(t)

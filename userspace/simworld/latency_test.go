@@ -1,10 +1,12 @@
 package simworld_test
 
 import (
+	"encoding/binary"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/congestion"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/simnet"
 )
@@ -52,5 +54,66 @@ func TestLossCostsARoundTrip(t *testing.T) {
 		if lossy > free+80*time.Millisecond {
 			t.Errorf("to client %v: 99th percentile %v, without loss %v", down, lossy, free)
 		}
+	}
+}
+
+// TestTransferMakesWay: with any controller, critical messages hardly notice
+// that a large message of their session fills the same link, and that one does
+// not take long.
+func TestTransferMakesWay(t *testing.T) {
+	const size, rate = 1 << 20, 20_000_000 / 8
+	link := simnet.Link{Delay: 25 * time.Millisecond}
+	queue := simnet.Rate{PerSecond: rate, Overhead: simnet.UDPOverhead, Queue: simnet.Limit{Bytes: rate / 20}}
+	for _, name := range congestion.Names() {
+		t.Run(name, func(t *testing.T) {
+			cfg := session.Config{Congestion: func() congestion.Controller {
+				c, err := congestion.New(name, congestion.Params{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return c
+			}}
+			w := newWorld(t, worldConfig{seed: 5, slots: 2048, up: link, down: link, upRate: queue, downRate: queue, client: cfg, server: cfg})
+			w.open()
+			var took []time.Duration
+			large := 0
+			w.OnServer = func(m session.Message) {
+				if len(m.Payload) == size {
+					large++
+					return
+				}
+				took = append(took, time.Duration(w.Net.Now()-binary.BigEndian.Uint64(m.Payload)))
+			}
+			send := func(channel uint8, priority session.Priority, payload []byte) {
+				err := w.Client.SendMessage(session.Outgoing{
+					Mode: session.ReliableOrdered, Channel: channel, Type: 1, Priority: priority, Payload: payload,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.PumpClient()
+			}
+			chat := func(d time.Duration) []time.Duration {
+				took = nil
+				for end := w.Net.Now() + uint64(d); w.Net.Now() < end && (d > time.Second || large == 0); {
+					send(0, session.Critical, binary.BigEndian.AppendUint64(nil, w.Net.Now()))
+					w.Net.Run(w.Net.Now() + uint64(7*time.Millisecond))
+				}
+				slices.Sort(took)
+				return took
+			}
+			alone := chat(5 * time.Second)
+			send(1, session.Low, make([]byte, size))
+			began := w.Net.Now()
+			beside := chat(time.Second)
+			lasted := time.Duration(w.Net.Now() - began)
+			t.Logf("transfer took %v; latency %v alone, %v beside it", lasted, alone[len(alone)*99/100], beside[len(beside)*99/100])
+			if large == 0 {
+				t.Fatal("the transfer takes more than a second")
+			}
+			if most := alone[len(alone)*99/100] * 11 / 10; beside[len(beside)*99/100] > most {
+				t.Errorf("latency %v, want at most %v", beside[len(beside)*99/100], most)
+			}
+		})
 	}
 }

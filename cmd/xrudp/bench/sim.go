@@ -82,7 +82,7 @@ func (o *SimOptions) plan() simPlan {
 		rtts:   []time.Duration{5 * ms, 20 * ms, 50 * ms, 100 * ms, 200 * ms, 300 * ms},
 		warmUp: 10 * time.Second, bulk: 30 * time.Second, latency: 150 * time.Second, share: 20 * time.Second,
 		outages: []time.Duration{time.Second, 3 * time.Second}, outageRuns: 9,
-		transfers: 40,
+		transfers: 100,
 		floors:    []time.Duration{10 * ms, 30 * ms, 100 * ms, 200 * ms},
 		floorRTTs: []time.Duration{5 * ms, 50 * ms, 150 * ms}, floorLosses: []float64{0.01, 0.05},
 	}
@@ -182,6 +182,7 @@ type SimTransfer struct {
 	AloneP99   float64 `json:"alone_p99_ms"`
 	DuringP50  float64 `json:"during_p50_ms"`
 	DuringP99  float64 `json:"during_p99_ms"`
+	RiseP99    float64 `json:"rise_p99"` // of the 99th percentile, as a share of it
 }
 
 // SimFloor says what a floor of the retransmission timeout costs and gives.

@@ -101,7 +101,7 @@ func TestSimMeasures(t *testing.T) {
 		}
 	}
 	for _, f := range r.Transfers {
-		if f.Duration < simTransfer/simLink*1e3 || f.DuringP50 < f.AloneP50 || f.AloneP50 < f.RTT/2 {
+		if f.Duration < simTransfer/simLink*1e3 || f.DuringP50 < f.AloneP50 || f.AloneP50 < f.RTT/2 || f.Loss == 0 && (f.RiseP99 < 0 || f.RiseP99 > 0.1) {
 			t.Errorf("%+v", f)
 		}
 	}

@@ -414,6 +414,7 @@ func (r *SimTransfer) run(o *SimOptions, plan *simPlan) {
 	}
 	r.Duration = milliseconds(durations, 0.5)
 	r.DuringP50, r.DuringP99 = milliseconds(f.took, 0.5), milliseconds(f.took, 0.99)
+	r.RiseP99 = round(r.DuringP99/r.AloneP99-1, 4)
 }
 
 // run measures small messages with a floor of the retransmission timeout, on a

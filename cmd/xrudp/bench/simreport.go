@@ -223,13 +223,13 @@ func (r *SimResult) outages(w io.Writer) {
 }
 
 func (r *SimResult) transfers(w io.Writer) {
-	rows := [][]string{{"controller", "loss", "transfer takes", "alone p50", "alone p99", "during p50", "during p99"}}
+	rows := [][]string{{"controller", "loss", "transfer takes", "alone p50", "alone p99", "during p50", "during p99", "rise of p99"}}
 	for _, t := range r.Transfers {
 		cells := []string{t.Controller, fmt.Sprintf("%g%%", percent(t.Loss)), fmt.Sprintf("%.0f ms", t.Duration)}
 		for _, v := range []float64{t.AloneP50, t.AloneP99, t.DuringP50, t.DuringP99} {
 			cells = append(cells, fmt.Sprintf("%.1f", v))
 		}
-		rows = append(rows, cells)
+		rows = append(rows, append(cells, fmt.Sprintf("%+.1f%%", 100*t.RiseP99)))
 	}
 	table(w, rows...)
 }
