@@ -21,8 +21,8 @@ type Controller interface {
 	Name() string
 	// Window returns how many packets may be in flight.
 	Window() int
-	// PacingRate returns how many packets per second may leave, 0 for as many
-	// as the window lets through.
+	// PacingRate returns how many packets per second may leave, 0 before the
+	// first acknowledgement.
 	PacingRate() float64
 	// OnSend reports that a packet is sent now, for the first time or again,
 	// while inFlight others were in flight.

@@ -199,7 +199,7 @@ func (s *Sender) MaySendMessages(messages, window int, u Urgency, now uint64) bo
 	if u == Urgent {
 		return s.flying.Len() < s.cc.Window()+congestion.MinWindow
 	}
-	return s.mayFly(now) && (u != Bulk || s.mayFill(now))
+	return s.MayFly(now) && (u != Bulk || s.mayFill(now))
 }
 
 // mayFill asks the rate of bulk data for a packet that could leave otherwise.
@@ -227,22 +227,31 @@ func (s *Sender) Room() int { return MaxAhead - s.messages }
 
 // Free reports whether congestion window and pacer let a packet go now.
 func (s *Sender) Free(now uint64) bool {
-	return s.flying.Len() < s.cc.Window() && s.pacer.Next(now, s.cc.PacingRate()) <= now
+	return s.flying.Len() < s.cc.Window() && s.pacer.Next(now, s.rate()) <= now
 }
 
-// mayFly asks the congestion window and the pacer for a packet that waits.
-func (s *Sender) mayFly(now uint64) bool {
-	if s.flying.Len() >= s.cc.Window() || !s.MayPace(now) {
+// MayFly reports whether the congestion window and the pacer let go a packet
+// that waits. Of unreliable ones large messages ask, and tell Paced.
+func (s *Sender) MayFly(now uint64) bool {
+	if s.flying.Len() >= s.cc.Window() || !s.mayPace(now) {
 		s.limited = true
 		return false
 	}
 	return true
 }
 
-// MayPace reports whether the pacer lets an unreliable packet of a large
-// message go now.
-func (s *Sender) MayPace(now uint64) bool {
-	at := s.pacer.Next(now, s.cc.PacingRate())
+// rate returns how many packets per second the pacer lets go, 0 for as many as
+// want to. What the controller cannot say before its first acknowledgement the
+// handshake's round trip does.
+func (s *Sender) rate() float64 {
+	if rate := s.cc.PacingRate(); rate > 0 || s.RTT.Smoothed == 0 {
+		return rate
+	}
+	return float64(s.cc.Window()) * 1e9 / float64(s.RTT.Smoothed)
+}
+
+func (s *Sender) mayPace(now uint64) bool {
+	at := s.pacer.Next(now, s.rate())
 	if at > now {
 		s.hold(at, now)
 	}
@@ -251,7 +260,7 @@ func (s *Sender) MayPace(now uint64) bool {
 
 // Paced tells that it went, with so many bytes.
 func (s *Sender) Paced(size int, now uint64) {
-	s.pacer.OnSend(now, s.cc.PacingRate())
+	s.pacer.OnSend(now, s.rate())
 	s.bulk.OnOther(size)
 }
 
@@ -313,7 +322,7 @@ func (s *Sender) Retransmit(window int, now uint64) *Packet {
 	}
 	if oldest := s.at(s.una).packet; oldest != nil && oldest.lost {
 		p = oldest
-	} else if int(p.seq-s.una) >= window || p.why == whyLost && !s.mayFly(now) {
+	} else if int(p.seq-s.una) >= window || p.why == whyLost && !s.MayFly(now) {
 		return nil
 	}
 	s.waiting.remove(p)
@@ -338,7 +347,7 @@ func (s *Sender) fly(p *Packet, now uint64) {
 	p.sends++
 	p.delivered, p.deliveredAt, p.firstSent = s.delivered, s.deliveredAt, s.firstSent
 	p.idle = s.idleUntil > s.delivered
-	s.pacer.OnSend(now, s.cc.PacingRate())
+	s.pacer.OnSend(now, s.rate())
 	s.cc.OnSend(now, s.flying.Len())
 	if p.Urgent {
 		s.Critical(now)

@@ -1,6 +1,7 @@
 package reliability
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"testing"
 
@@ -10,8 +11,9 @@ import (
 // scripted is a controller whose window and rate a test sets, and which notes
 // what it is told.
 type scripted struct {
-	window int
-	rate   float64
+	window  int
+	rate    float64 // 0: any
+	unknown bool    // rate is
 
 	acked, losses, lost, timeouts, marks, undone int
 	last                                         congestion.Ack
@@ -19,7 +21,6 @@ type scripted struct {
 
 func (c *scripted) Name() string              { return "scripted" }
 func (c *scripted) Window() int               { return c.window }
-func (c *scripted) PacingRate() float64       { return c.rate }
 func (c *scripted) OnSend(uint64, int)        {}
 func (c *scripted) OnMark(uint64, uint32)     { c.marks++ }
 func (c *scripted) OnTimeout(uint64, uint32)  { c.timeouts++ }
@@ -27,6 +28,13 @@ func (c *scripted) Undo(uint64)               { c.undone++ }
 func (c *scripted) Events() uint64            { return uint64(c.losses + c.timeouts) }
 func (c *scripted) OnAck(a *congestion.Ack)   { c.acked += a.Packets; c.last = *a }
 func (c *scripted) OnLoss(l *congestion.Loss) { c.losses++; c.lost += l.Packets }
+
+func (c *scripted) PacingRate() float64 {
+	if c.unknown {
+		return 0
+	}
+	return cmp.Or(c.rate, 1e9)
+}
 
 // flight is a Sender with helpers; packets are numbered from 0.
 type flight struct {
@@ -443,6 +451,26 @@ func TestSenderPaces(t *testing.T) {
 	f.sendAnyway(congestion.MinWindow)
 	if f.s.MaySend(p, WindowSize, Urgent, f.now) {
 		t.Error("urgent packets know no bound")
+	}
+}
+
+// Before the first acknowledgement all that is known is the round trip of the
+// handshake: the first window leaves over one like it.
+func TestSenderPacesTheFirstWindow(t *testing.T) {
+	f := newFlight(t, 0)
+	f.cc.unknown = true
+	f.s.RTT.Sample(congestion.InitialWindow*ms, f.now)
+	for n := range congestion.InitialWindow {
+		p := f.pool.Get()
+		for !f.s.MaySend(p, WindowSize, Paced, f.now) {
+			f.now = f.s.HeldTo()
+			f.s.Resume()
+		}
+		f.s.Send(p, f.now)
+		// A pacer makes up for ten packets that it could have sent.
+		if at := int((f.now - 1000*ms) / ms); at > n || at < n-10 {
+			t.Fatalf("packet %d leaves after %d ms", n, at)
+		}
 	}
 }
 

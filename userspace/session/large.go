@@ -195,7 +195,7 @@ func (s *Session) mayTransfer(t *transfer) bool {
 		return false
 	}
 	if !t.message.Mode.Reliable() {
-		return s.snd.MayPace(s.now)
+		return s.snd.MayFly(s.now)
 	}
 	window := min(s.peerWindow, reliability.WindowSize)
 	window -= window / transferReserve

@@ -469,6 +469,30 @@ func TestRecoverKeepsTheOrder(t *testing.T) {
 	}
 }
 
+// TestUnreliableLargeMessagesKeepToTheWindow: while reliable packets fill it,
+// nothing of an unreliable large message leaves.
+func TestUnreliableLargeMessagesKeepToTheWindow(t *testing.T) {
+	n := &narrow{window: 4}
+	p := newPair(t, n.config(), Config{})
+	p.loseDown = true
+	p.queue(Outgoing{Mode: ReliableOrdered, Payload: blob(1000, 1)})
+	for range 3 {
+		p.queue(Outgoing{Mode: ReliableUnordered, Priority: High, Payload: blob(1000, 1)})
+	}
+	p.after(ms)
+	before := p.packets
+	p.queue(Outgoing{Mode: Unreliable, Payload: blob(100_000, 1)})
+	p.after(ms)
+	if n := p.packets - before; n != 0 {
+		t.Errorf("%d packets beyond the congestion window", n)
+	}
+	p.loseDown = false
+	p.after(2000 * ms)
+	if got := p.fromClient; len(got) != 5 || len(got[4].Payload) != 100_000 {
+		t.Errorf("%d messages", len(got))
+	}
+}
+
 // TestLargeMessagesLeaveRoomForSmallOnes: while a large message fills window
 // and pacer, a small one leaves with the next packet.
 func TestLargeMessagesLeaveRoomForSmallOnes(t *testing.T) {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,7 +23,7 @@ type narrow struct {
 }
 
 func (n *narrow) Window() int         { return n.window }
-func (n *narrow) PacingRate() float64 { return n.rate }
+func (n *narrow) PacingRate() float64 { return cmp.Or(n.rate, 1e9) }
 
 func (n *narrow) config() Config {
 	return Config{Congestion: func() congestion.Controller { return n }}

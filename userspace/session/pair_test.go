@@ -40,7 +40,7 @@ type unpaced struct{}
 
 func (unpaced) Name() string             { return "unpaced" }
 func (unpaced) Window() int              { return congestion.InitialWindow }
-func (unpaced) PacingRate() float64      { return 0 }
+func (unpaced) PacingRate() float64      { return 1e9 }
 func (unpaced) OnSend(uint64, int)       {}
 func (unpaced) OnAck(*congestion.Ack)    {}
 func (unpaced) OnLoss(*congestion.Loss)  {}

@@ -127,7 +127,8 @@ func TestWindowUpdatesEnd(t *testing.T) {
 	p := w.opened(0)
 	w.stalled = true
 	for n := range uint32(standBudget) {
-		if err := p.send(session.ReliableOrdered, 0, 1, append(number(n), make([]byte, 500)...)); err != nil {
+		// Two do not share a packet.
+		if err := p.send(session.ReliableOrdered, 0, 1, append(number(n), make([]byte, 700)...)); err != nil {
 			t.Fatal(err)
 		}
 	}
