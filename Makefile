@@ -40,7 +40,7 @@ run: build ## A server, bots and a report: over XDP as root, over sockets otherw
 build: ## xrudpd and xrudp, into bin/
 	@$(GOBUILD) -o $(BIN)/ ./cmd/...
 
-generate: ## Compile bpf/ and write the Go bindings (needs clang and libbpf headers)
+generate: ## Compile bpf/, write the Go bindings and codecs (needs clang and libbpf headers)
 	@missing=; \
 	command -v $(CLANG) >/dev/null || missing="$$missing $(CLANG)"; \
 	command -v $(STRIP) >/dev/null || missing="$$missing $(subst llvm-strip,llvm,$(STRIP))"; \
