@@ -367,39 +367,58 @@ func TestSurfaceBelongsToBall(t *testing.T) {
 	})
 }
 
-// A fused operation rounds once where two round twice. This looks for points that
-// are on the surface only with two.
-func TestNothingIsFused(t *testing.T) {
-	s := newSource(2)
-	var xs, ys, radii []float32
-	for len(xs) < 100 {
-		x, y := 1+s.Float32(), 1+s.Float32()
-		apart := exactly(float64(modelSquare(x)) + float64(modelSquare(y)))
-		fused := exactly(float64(x)*float64(x) + float64(modelSquare(y)))
-		other := exactly(float64(y)*float64(y) + float64(modelSquare(x)))
-		r := exactly(math.Sqrt(float64(apart)))
-		if fused > apart && other > apart && modelSquare(r) == apart {
-			xs, ys, radii = append(xs, x), append(ys, y), append(radii, r)
-		}
+// Squares that are added in another order, or without rounding each, come out a bit
+// larger for some points. On these, which are on the surface, it decides.
+func TestRounding(t *testing.T) {
+	sum := func(a, b float32) float32 { return exactly(float64(a) + float64(b)) }
+	fused := func(v, to float32) float32 { return exactly(float64(v)*float64(v) + float64(to)) }
+	tests := []struct {
+		name     string
+		distance func(x, y, z float32) float32
+	}{
+		{"x_last", func(x, y, z float32) float32 {
+			return sum(modelSquare(x), sum(modelSquare(y), modelSquare(z)))
+		}},
+		{"y_last", func(x, y, z float32) float32 {
+			return sum(modelSquare(y), sum(modelSquare(x), modelSquare(z)))
+		}},
+		{"x_fused", func(x, y, z float32) float32 { return sum(fused(x, modelSquare(y)), modelSquare(z)) }},
+		{"y_fused", func(x, y, z float32) float32 { return sum(fused(y, modelSquare(x)), modelSquare(z)) }},
+		{"z_fused", func(x, y, z float32) float32 { return fused(z, sum(modelSquare(x), modelSquare(y))) }},
 	}
-	n := len(xs)
+	const n = 64
 	forEachImplementation(t, func(t *testing.T) {
-		p, origin := Points{xs, ys, make([]float32, n)}, NewPoints(n)
-		ids := make([]uint32, n)
-		for i, r := range radii {
-			// The whole of a block, so that it is not left to the tail.
-			start := uint32(min(i, n-8))
-			spans, area := []Span{{start, start + 8}}, Area{Inner: r, Outer: r}
-			var hits Hits
-			Within(&hits, &p, ids, spans, &area)
-			if want, _ := modelWithin(&p, ids, spans, area); len(hits.Near) != len(want) {
-				t.Errorf("%d points within the radius of point %d, want %d", len(hits.Near), i, len(want))
-			}
-		}
-		ok, inRange := make([]uint64, Words(n)), make([]uint64, Words(n))
-		Validate(ok, inRange, &p, &origin, radii, 100)
-		if want, _ := modelValidate(&p, &origin, radii, 100); !slices.Equal(ok, want) {
-			t.Errorf("ok %x, want %x", ok, want)
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				s := newSource(2)
+				p, origin, radii := NewPoints(n), NewPoints(n), make([]float32, n)
+				for i := 0; i < n; {
+					x, y, z := 1+s.Float32(), 1+s.Float32(), 1+s.Float32()
+					apart := modelSquaredDistance([3]float32{x, y, z}, [3]float32{})
+					r := exactly(math.Sqrt(float64(apart)))
+					if apart < tt.distance(x, y, z) && modelSquare(r) == apart {
+						p.X[i], p.Y[i], p.Z[i], radii[i] = x, y, z, r
+						i++
+					}
+				}
+				ids := make([]uint32, n)
+				for i, r := range radii {
+					for _, length := range []int{1, 8} { // a tail, and a whole block
+						start := uint32(min(i, n-length))
+						spans, area := []Span{{start, start + uint32(length)}}, Area{Inner: r, Outer: r}
+						var hits Hits
+						Within(&hits, &p, ids, spans, &area)
+						if want, _ := modelWithin(&p, ids, spans, area); len(hits.Near) != len(want) {
+							t.Errorf("%d of %d points within the radius of point %d, want %d", len(hits.Near), length, i, len(want))
+						}
+					}
+				}
+				ok, inRange := make([]uint64, 1), make([]uint64, 1)
+				Validate(ok, inRange, &p, &origin, radii, 100)
+				if ok[0] != math.MaxUint64 {
+					t.Errorf("ok %b", ok[0])
+				}
+			})
 		}
 	})
 }
