@@ -102,11 +102,13 @@ func Decode(to *Points, records []byte) {
 // Words is how many words hold n bits.
 func Words(n int) int { return (n + 63) / 64 }
 
-// Validate judges claimed positions. It sets bit i of inRange, or clears it, by
-// whether the coordinates of point i are finite and at most limit in magnitude,
-// and bit i of ok by whether besides, the point is at most allowed[i], which is
-// not negative, from where it was before. Further bits of the last word are
-// cleared. The masks have Words(len(allowed)) words.
+// Validate judges claimed positions and sets or clears one bit for each:
+//
+//   - in inRange, whether all coordinates are finite and at most limit in magnitude;
+//   - in ok, whether besides it is at most allowed[i], which is not negative, away
+//     from where it was before.
+//
+// The masks have Words(len(allowed)) words; bits beyond the last point are cleared.
 func Validate(ok, inRange []uint64, claimed, before *Points, allowed []float32, limit float32) {
 	n := len(allowed)
 	claimed.have(n)
