@@ -1,0 +1,91 @@
+package snapshot
+
+import "time"
+
+// Seen is an entity as a client sees it.
+type Seen[T any] struct {
+	ID    ID
+	State T
+}
+
+// View appends to dst what is to be seen when the server's time is now: the
+// world Delay earlier. States are interpolated between the snapshots around
+// that moment. Where there is none after it, positions move on by their
+// velocity for Extrapolation at most, and then stay.
+//
+// An entity is there from the first snapshot that has it until the first that
+// has not.
+func (r *Receiver[T]) View(dst []Seen[T], now time.Duration) []Seen[T] {
+	at := now - r.opts.Delay
+	newest := len(r.kept) - 1
+	for newest >= 0 && r.time(r.kept[newest].tick) > at {
+		newest--
+	}
+	if newest < 0 {
+		return dst
+	}
+	for i := range r.kept[newest].entries {
+		id := r.kept[newest].entries[i].id
+		dst = append(dst, Seen[T]{ID: id})
+		r.state(&dst[len(dst)-1].State, id, i, newest, at)
+	}
+	return dst
+}
+
+// Newest returns the tick of the newest snapshot.
+func (r *Receiver[T]) Newest() (tick uint32, ok bool) {
+	if len(r.kept) == 0 {
+		return 0, false
+	}
+	return r.kept[len(r.kept)-1].tick, true
+}
+
+func (r *Receiver[T]) time(tick uint32) time.Duration { return r.schema.Time(tick) }
+
+// state makes the state of an entity, which is number i of snapshot newest, at
+// a time between that snapshot and the next.
+//
+// A snapshot that had no room for an entity repeats what its baseline had, and
+// an older one may have newer words of it; so versions count, not snapshots.
+func (r *Receiver[T]) state(state *T, id ID, i, newest int, at time.Duration) {
+	w := len(r.schema.words)
+	s := r.kept[newest]
+	from, version := s.rows[i*2*w:][:w], s.entries[i].version
+	for k := newest - 1; k >= 0 && int32(r.kept[k].tick-version) > 0; k-- {
+		if j := r.kept[k].index(id, i); j >= 0 && int32(r.kept[k].entries[j].version-version) > 0 {
+			from, version = r.kept[k].rows[j*2*w:][:w], r.kept[k].entries[j].version
+		}
+	}
+	for k := newest + 1; k < len(r.kept); k++ {
+		j := r.kept[k].index(id, i)
+		if j < 0 {
+			break
+		}
+		to := r.kept[k].entries[j].version
+		if r.time(to) <= at {
+			continue
+		}
+		start := r.time(version)
+		f := float64(at-start) / float64(r.time(to)-start)
+		r.schema.interpolate(state, from, r.kept[k].rows[j*2*w:][:w], f)
+		return
+	}
+	ahead := min(at-r.time(version), r.opts.Extrapolation)
+	r.schema.dequantise(state, from, ahead.Seconds())
+}
+
+// index finds an entity, which is number near or not far from it; -1 when it
+// is not there.
+func (s *received) index(id ID, near int) int {
+	n := len(s.entries)
+	near = min(near, n-1)
+	for d := 0; near-d >= 0 || near+d < n; d++ {
+		if i := near - d; i >= 0 && i < n && s.entries[i].id == id {
+			return i
+		}
+		if i := near + d; i >= 0 && i < n && s.entries[i].id == id {
+			return i
+		}
+	}
+	return -1
+}
