@@ -138,16 +138,16 @@ func (c *crowd) around(dst []Visible, of int, reach float64) []Visible {
 }
 
 // sizes plays ten seconds of a crowd of which some are clients, 20 snapshots a
-// second with their acknowledgement 50 ms later, and returns what they take in
-// all: as changes, and each of them whole.
-func sizes(t testing.TB, g gait) (delta, full, entities int) {
+// second whose acknowledgement is there when lag more were sent, and returns
+// what they take in all: as changes, and each of them whole.
+func sizes(t testing.TB, g gait, lag int) (delta, full, entities int) {
 	const clients, interval, seconds = 20, 3, 10
 	s := playerSchema(t)
 	c := newCrowd(7, 1000, 250, g)
 	h := NewHistory(s, 1000)
 	senders := make([]*Sender, clients)
 	receivers := make([]*Receiver[player], clients)
-	acks := make([]Ack, clients)
+	acks := make([][]Ack, clients)
 	for i := range senders {
 		senders[i] = NewSender(h, SenderOptions{})
 		receivers[i] = NewReceiver(s, ReceiverOptions{})
@@ -161,17 +161,16 @@ func sizes(t testing.TB, g gait) (delta, full, entities int) {
 		}
 		c.record(h, tick)
 		for i, sender := range senders {
-			// Of the snapshot before: with a round trip as long as the
-			// interval, its acknowledgement is just here.
-			if acks[i] != (Ack{}) {
-				sender.Acknowledge(acks[i])
+			if len(acks[i]) > lag {
+				sender.Acknowledge(acks[i][len(acks[i])-1-lag])
 			}
 			visible = c.around(visible[:0], i, 50)
 			b = sender.Append(b[:0], visible, 1100)
 			if _, err := receivers[i].Receive(b); err != nil {
 				t.Fatal(err)
 			}
-			acks[i], _ = receivers[i].Ack()
+			ack, _ := receivers[i].Ack()
+			acks[i] = append(acks[i], ack)
 			if tick > tickRate {
 				delta += len(b)
 				entities += len(visible)
@@ -186,15 +185,19 @@ func TestDeltasAreSmall(t *testing.T) {
 	tests := []struct {
 		name string
 		gait gait
+		lag  int
 		min  float64
 	}{
-		{"strolls", strolls, 5},
-		{"wanders", wanders, 1},
-		{"jitters", jitters, 1},
+		{"strolls", strolls, 0, 5},
+		{"strolls_late", strolls, 1, 5},
+		{"wanders", wanders, 0, 1},
+		{"wanders_late", wanders, 1, 1},
+		{"jitters", jitters, 0, 1},
+		{"jitters_late", jitters, 1, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			delta, full, entities := sizes(t, tt.gait)
+			delta, full, entities := sizes(t, tt.gait, tt.lag)
 			ratio := float64(full) / float64(delta)
 			t.Logf("%.1f bytes a snapshot of %.1f entities, %.1f whole: %.1f times; %.1f bits per entity",
 				float64(delta)/3600, float64(entities)/3600, float64(full)/3600, ratio, float64(delta)*8/float64(entities))

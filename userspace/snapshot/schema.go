@@ -64,7 +64,7 @@ const (
 func Axis[T any](position func(*T) *float32, p Range, velocity func(*T) *float32, v Range) Field[T] {
 	vw, verr := linearWord(v)
 	pw, perr := linearWord(p)
-	vw.order = max(vw.width, 8) - 7
+	vw.order = max(vw.width, 9) - 8
 	pw.order = 0
 	return Field[T]{
 		words: []word{vw, pw},
@@ -96,7 +96,7 @@ func Angle[T any](at func(*T) *float32, width int) Field[T] {
 		err = fmt.Errorf("angle of %d bits: not 2 to 16", width)
 	}
 	turn := float64(int32(1) << (width & 31))
-	w := word{hi: int32(turn) - 1, width: uint(width), order: uint(max(width, 8) - 7), kind: kindAngle}
+	w := word{hi: int32(turn) - 1, width: uint(width), order: uint(max(width, 9) - 8), kind: kindAngle}
 	step := 2 * math.Pi / turn
 	set := func(s *T, q float64) {
 		if q < 0 {
@@ -139,7 +139,7 @@ func Quat[T any](at func(*T) *[4]float32, width int) Field[T] {
 		err = fmt.Errorf("quaternion of %d bits: not 4 to 16", width)
 	}
 	top := int32(1)<<(clamp(int64(width), 1, 31)-1) - 1
-	part := word{lo: -top, hi: top, width: uint(width), order: uint(max(width, 8) - 7), kind: kindPart}
+	part := word{lo: -top, hi: top, width: uint(width), order: uint(max(width, 9) - 8), kind: kindPart}
 	step := math.Sqrt2 / 2 / float64(top)
 	load := func(row []int32) (q [4]float64) {
 		sum, at := 0.0, 1
@@ -349,7 +349,7 @@ func linearWord(r Range) (word, error) {
 		return word{}, fmt.Errorf("range %g to %g by %g: not of 2 to 2^%d steps", r.Min, r.Max, r.Resolution, maxWidth)
 	}
 	w := word{lo: int32(lo), hi: int32(hi), width: uint(bits.Len32(uint32(hi - lo)))}
-	w.order = max(w.width, 8) - 7
+	w.order = max(w.width, 9) - 8
 	return w, nil
 }
 
