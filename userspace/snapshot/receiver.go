@@ -39,6 +39,10 @@ type Receiver[T any] struct {
 	kept   []*received // by tick, oldest first
 	spare  *received
 	lost   bool
+
+	delay  time.Duration // of views; on its way to that of opts
+	viewed time.Duration // the server's time at the last view
+	views  bool          // there was one
 }
 
 // received is the world at one snapshot.
@@ -69,7 +73,8 @@ func NewReceiver[T any](schema *Schema[T], o ReceiverOptions) *Receiver[T] {
 	return &Receiver[T]{schema: schema, opts: o, spare: &received{}}
 }
 
-// SetDelay changes how far views are behind the server's time.
+// SetDelay changes how far views are behind the server's time. They get there
+// by running a tenth faster or slower.
 func (r *Receiver[T]) SetDelay(d time.Duration) { r.opts.Delay = max(d, 0) }
 
 // Receive takes one snapshot, and returns its tick. It does not keep b. A copy

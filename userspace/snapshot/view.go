@@ -16,7 +16,7 @@ type Seen[T any] struct {
 // An entity is there from the first snapshot that has it until the first that
 // has not.
 func (r *Receiver[T]) View(dst []Seen[T], now time.Duration) []Seen[T] {
-	at := now - r.opts.Delay
+	at := now - r.slew(now)
 	newest := len(r.kept) - 1
 	for newest >= 0 && r.time(r.kept[newest].tick) > at {
 		newest--
@@ -30,6 +30,18 @@ func (r *Receiver[T]) View(dst []Seen[T], now time.Duration) []Seen[T] {
 		r.state(&dst[len(dst)-1].State, id, i, newest, at)
 	}
 	return dst
+}
+
+// slew moves the delay towards what it shall be, and returns it.
+func (r *Receiver[T]) slew(now time.Duration) time.Duration {
+	if !r.views {
+		r.delay, r.views = r.opts.Delay, true
+	} else {
+		step := max(now-r.viewed, 0) / 10
+		r.delay += min(max(r.opts.Delay-r.delay, -step), step)
+	}
+	r.viewed = now
+	return r.delay
 }
 
 // Newest returns the tick of the newest snapshot.
