@@ -77,14 +77,37 @@ func (l *layout) groups() [3]int {
 // A group, and a field within it, has a flag that says whether it is off,
 // unless it must be: the last one when none before it was.
 func (l *layout) writeDelta(w *bitWriter, res, row []int32, p *predictor) bool {
-	off := false
-	for i := range l.words {
-		res[i] = l.residual(row, i, p)
-		off = off || res[i] != 0
-	}
-	if !off {
+	if l.residuals(res, row, p); !anyOff(res) {
 		return false
 	}
+	l.writeResiduals(w, res, row)
+	return true
+}
+
+// residuals fills res with those of all words.
+func (l *layout) residuals(res, row []int32, p *predictor) {
+	words, base := l.words, p.base
+	n := l.axes
+	if p.prev == nil {
+		for i := range words[:n] {
+			res[i] = row[i] - base[i]
+			at := n + i
+			res[at] = row[at] - int32(p.moved(&words[at], at, row[i], base[i]))
+		}
+		for i := 2 * n; i < len(words); i++ {
+			res[i] = row[i] - base[i]
+			if words[i].kind == kindAngle {
+				res[i] = words[i].arc(res[i])
+			}
+		}
+		return
+	}
+	for i := range words {
+		res[i] = l.residual(row, i, p)
+	}
+}
+
+func (l *layout) writeResiduals(w *bitWriter, res, row []int32) {
 	some, at := false, 0
 	for _, end := range l.groups() {
 		if at == end {
@@ -100,7 +123,17 @@ func (l *layout) writeDelta(w *bitWriter, res, row []int32, p *predictor) bool {
 		}
 		at = end
 	}
-	return true
+}
+
+// bends reports whether a word is off that the steady prediction has another
+// opinion of.
+func (l *layout) bends(res []int32) bool {
+	for i, d := range res {
+		if d != 0 && (i < l.axes || i >= 2*l.axes && l.words[i].kind <= kindAngle) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *layout) writeGroup(w *bitWriter, res, row []int32, at, end int) {

@@ -192,7 +192,7 @@ func (h *history) delta(from entry) delta {
 	}
 	off := h.writeDelta(&c.enc, h.res, row, &p)
 	bits, encoded := c.enc.n, &c.enc
-	if p.prev = h.former(from); off && p.prev != nil {
+	if p.prev = h.former(from); off && p.prev != nil && h.bends(h.res) {
 		p.span = int64(from.span)
 		c.alt.reset()
 		c.alt.write(1, 1)
@@ -221,12 +221,10 @@ func (h *history) former(from entry) []int32 {
 // writeCurved writes a delta from the prediction of a steady change, which may
 // be right.
 func (h *history) writeCurved(w *bitWriter, row []int32, p *predictor) {
-	for i := range h.words {
-		if h.residual(row, i, p) != 0 {
-			w.write(1, 1)
-			h.writeDelta(w, h.res, row, p)
-			return
-		}
+	h.residuals(h.res, row, p)
+	off := anyOff(h.res)
+	w.write(flag(off), 1)
+	if off {
+		h.writeResiduals(w, h.res, row)
 	}
-	w.write(0, 1)
 }

@@ -34,8 +34,9 @@ type Field[T any] struct {
 }
 
 type axis[T any] struct {
-	pos, vel   func(*T) *float32
-	step, rate float64 // resolutions of position and velocity
+	pos, vel    func(*T) *float32
+	step, rate  float64 // resolutions of position and velocity
+	fine, swift float64 // one over them
 }
 
 // word is one number of a row.
@@ -68,7 +69,7 @@ func Axis[T any](position func(*T) *float32, p Range, velocity func(*T) *float32
 	pw.order = 0
 	return Field[T]{
 		words: []word{vw, pw},
-		axis:  &axis[T]{pos: position, vel: velocity, step: p.Resolution, rate: v.Resolution},
+		axis:  &axis[T]{pos: position, vel: velocity, step: p.Resolution, rate: v.Resolution, fine: 1 / p.Resolution, swift: 1 / v.Resolution},
 		err:   errors.Join(verr, perr),
 	}
 }
@@ -76,9 +77,10 @@ func Axis[T any](position func(*T) *float32, p Range, velocity func(*T) *float32
 // Float is a number that is interpolated.
 func Float[T any](at func(*T) *float32, r Range) Field[T] {
 	w, err := linearWord(r)
+	fine := 1 / r.Resolution
 	return Field[T]{
 		words: []word{w},
-		get:   func(s *T, row []int32) { row[0] = quantise(*at(s), r.Resolution, w) },
+		get:   func(s *T, row []int32) { row[0] = quantise(*at(s), fine, &w) },
 		set:   func(s *T, row []int32) { *at(s) = float32(float64(row[0]) * r.Resolution) },
 		mix: func(s *T, from, to []int32, f float64) {
 			*at(s) = float32(lerp(from[0], to[0], f) * r.Resolution)
@@ -298,8 +300,8 @@ func (s *Schema[T]) quantise(row []int32, state *T) {
 	n := len(s.axes)
 	for i := range s.axes {
 		a := &s.axes[i]
-		row[i] = quantise(*a.vel(state), a.rate, s.words[i])
-		row[n+i] = quantise(*a.pos(state), a.step, s.words[n+i])
+		row[i] = quantise(*a.vel(state), a.swift, &s.words[i])
+		row[n+i] = quantise(*a.pos(state), a.fine, &s.words[n+i])
 	}
 	at := 2 * n
 	for i := range s.others {
@@ -353,8 +355,9 @@ func linearWord(r Range) (word, error) {
 	return w, nil
 }
 
-func quantise(v float32, step float64, w word) int32 {
-	q := math.RoundToEven(float64(v) / step)
+// quantise counts v in steps, of which there are perUnit in one.
+func quantise(v float32, perUnit float64, w *word) int32 {
+	q := math.RoundToEven(float64(v) * perUnit)
 	if q > float64(w.hi) {
 		return w.hi
 	}
