@@ -123,7 +123,7 @@ func TestReceiveRefuses(t *testing.T) {
 		})
 	}
 	few := NewReceiver(d.h.schema, ReceiverOptions{MaxEntities: 2})
-	if _, err := few.Receive(first); err != ErrTooMany {
+	if _, err := few.Receive(first); !errors.Is(err, ErrTooMany) {
 		t.Errorf("error %v, want %v", err, ErrTooMany)
 	}
 }
@@ -134,7 +134,7 @@ func TestOldSnapshots(t *testing.T) {
 	for range Keep {
 		d.receive(d.snapshot(1100, slots(2)...))
 	}
-	if _, err := d.receiver.Receive(late); err != ErrOld {
+	if _, err := d.receiver.Receive(late); !errors.Is(err, ErrOld) {
 		t.Errorf("error %v, want %v", err, ErrOld)
 	}
 	if n := len(d.receiver.kept); n != Keep {
@@ -271,7 +271,7 @@ func FuzzLockstep(f *testing.F) {
 			case 2, 3:
 				if len(down) > 0 {
 					i := take(n, len(down))
-					if err := m.receive(down[i]); err != nil && err != ErrOld && err != ErrNoBaseline && len(down[i]) > 0 {
+					if err := m.receive(down[i]); err != nil && !errors.Is(err, ErrOld) && !errors.Is(err, ErrNoBaseline) && len(down[i]) > 0 {
 						t.Fatal(err)
 					}
 				}
@@ -290,4 +290,50 @@ func FuzzLockstep(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestReceiveRefusesChanges(t *testing.T) {
+	type turned struct {
+		V int
+		A float32
+	}
+	s, err := NewSchema(playerSchema(t).Interval(),
+		Angle(func(s *turned) *float32 { return &s.A }, 4), Int(func(s *turned) *int { return &s.V }, 0, 1000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := NewHistory(s, 1)
+	h.Begin(1)
+	h.Set(ID{}, &turned{V: 990})
+	first := NewSender(h, SenderOptions{}).Append(nil, []Visible{{ID{}, 1}}, 100)
+	tests := []struct {
+		name   string
+		fields string // flags and residuals of the two
+		want   error
+	}{
+		{"integer_at_its_end", "0" + "000010100", nil},            // 990 + 10
+		{"integer_out_of_range", "0" + "000010110", ErrMalformed}, // 990 + 11
+		{"shorter_way", "1" + "00010000" + "0" + "0", nil},        // -8, then padding
+		{"shorter_way_up", "1" + "001111" + "0", nil},             // 7
+		{"longer_way", "1" + "00010001" + "0", ErrMalformed},      // 8
+		{"endless", "1" + "00000000000000000000000000000000000000000", ErrMalformed},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := NewReceiver(s, ReceiverOptions{})
+			if _, err := r.Receive(first); err != nil {
+				t.Fatal(err)
+			}
+			var w bitWriter
+			w.write(0, 8)
+			w.write(2, 16)
+			w.write(1, 16)
+			for _, c := range "10" + tt.fields + "0" {
+				w.write(uint64(c-'0'), 1)
+			}
+			if _, err := r.Receive(w.flush()); !errors.Is(err, tt.want) {
+				t.Errorf("error %v, want %v", err, tt.want)
+			}
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"errors"
 	"slices"
 	"testing"
 )
@@ -281,7 +282,7 @@ func TestAClientStartsAnew(t *testing.T) {
 	}
 	d.receiver = NewReceiver(d.h.schema, ReceiverOptions{})
 	b := d.snapshot(1100, slots(3)...)
-	if _, err := d.receiver.Receive(b); err != ErrNoBaseline {
+	if _, err := d.receiver.Receive(b); !errors.Is(err, ErrNoBaseline) {
 		t.Fatalf("error %v, want %v", err, ErrNoBaseline)
 	}
 	lost, _ := d.receiver.Ack()
@@ -337,8 +338,25 @@ func TestAcksTravel(t *testing.T) {
 		}
 	}
 	for _, b := range [][]byte{nil, {0, 0, 0, 0}, {0x40, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}} {
-		if _, err := ParseAck(b); err != ErrMalformed {
+		if _, err := ParseAck(b); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%x: error %v", b, err)
 		}
+	}
+}
+
+// Until it is acknowledged, what a client was told stays: otherwise entities
+// would come and go while it joins.
+func TestNewEntitiesStayUntilTheyAreAcknowledged(t *testing.T) {
+	d := newDesk(t, SenderOptions{})
+	ids := slots(40)
+	first := d.receive(d.snapshot(60, ids...))
+	for range 5 {
+		if got := d.receive(d.snapshot(60, ids...)); !slices.Equal(got, first) {
+			t.Errorf("the client knows %v, after %v", got, first)
+		}
+	}
+	d.acknowledge()
+	if got := d.receive(d.snapshot(60, ids...)); len(got) <= len(first) || !slices.Equal(got[:len(first)], first) {
+		t.Errorf("the client knows %v, after %v", got, first)
 	}
 }
