@@ -15,6 +15,7 @@ import (
 
 	"github.com/xrudp/xrudp/cmd/xrudpd/config"
 	"github.com/xrudp/xrudp/cmd/xrudpd/serve"
+	"github.com/xrudp/xrudp/userspace/game/plaza"
 	"github.com/xrudp/xrudp/userspace/worker"
 )
 
@@ -69,7 +70,7 @@ func run(args []string) (err error) {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
 
-	server, err := serve.Open(cfg, worker.Game, log)
+	server, err := serve.Open(cfg, worker.Game(plaza.Options()), log)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/xrudp/xrudp/loader/lab/labtest"
 	"github.com/xrudp/xrudp/userspace/bots"
 	"github.com/xrudp/xrudp/userspace/client"
+	"github.com/xrudp/xrudp/userspace/game/plaza"
 	"github.com/xrudp/xrudp/userspace/gate"
 	"github.com/xrudp/xrudp/userspace/worker"
 )
@@ -64,7 +65,7 @@ func testBots(t *testing.T, mode string, profile client.Profile) {
 	cfg.MaxSessions, cfg.CommitSlots, cfg.StateDir = 64, 1024, t.TempDir()
 	var server *xrudpd.Server
 	err = l.Server.Do(func() (err error) {
-		server, err = xrudpd.Open(cfg, worker.Game, zerolog.Nop())
+		server, err = xrudpd.Open(cfg, worker.Game(plaza.Options()), zerolog.Nop())
 		return err
 	})
 	if err != nil {

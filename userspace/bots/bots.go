@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/client"
-	"github.com/xrudp/xrudp/userspace/game"
+	"github.com/xrudp/xrudp/userspace/game/plaza"
+	"github.com/xrudp/xrudp/userspace/message"
 )
 
 // Options of Run. The zero value works, given Server.
@@ -252,18 +253,21 @@ func (b *bot) join(ctx context.Context) error {
 	}
 	b.conn = conn
 	go b.watch()
-	hello := game.Join{Room: b.room.id}.AppendTo(nil)
-	if err := conn.Send(client.ReliableOrdered, game.ChannelRoom, game.TypeJoin, hello); err != nil {
+	hello, err := message.Append(nil, &message.Connect{Game: plaza.Name, Name: "bot", Room: b.room.id})
+	if err != nil {
+		return err
+	}
+	if err := conn.Send(client.ReliableOrdered, plaza.ChannelRoom, message.TypeConnect, hello); err != nil {
 		return err
 	}
 	for b.id.Load() == 0 {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for welcome: %w", ctx.Err())
+			return fmt.Errorf("wait for the answer to Connect: %w", ctx.Err())
 		case <-time.After(5 * time.Millisecond):
 		}
 		if why := b.lost.Load(); why != 0 {
-			return fmt.Errorf("wait for welcome: %w", &client.ClosedError{Reason: client.Reason(why)})
+			return fmt.Errorf("wait for the answer to Connect: %w", &client.ClosedError{Reason: client.Reason(why)})
 		}
 	}
 	b.joined.Store(true)
@@ -304,7 +308,7 @@ func (b *bot) play(ctx context.Context, started time.Time) {
 		at := time.Since(started)
 		if walk.due(at) {
 			b.out = pathOf(b.bot).at(at.Seconds()).AppendTo(b.out[:0])
-			_ = b.conn.Send(client.UnreliableSequenced, game.ChannelPosition, game.TypePosition, b.out)
+			_ = b.conn.Send(client.UnreliableSequenced, plaza.ChannelPosition, plaza.TypePosition, b.out)
 		}
 		if speak.due(at) {
 			b.speak()
@@ -323,9 +327,9 @@ func (b *bot) build() {
 	const header = 8 // of the answer
 	number := b.plans.Send(0, Plan)
 	b.text = appendPlan(b.text[:0], b.bot, number, min(planSize, b.conn.MaxMessage()-header))
-	b.out = game.Build{Number: number, Plan: b.text}.AppendTo(b.out[:0])
+	b.out = plaza.Build{Number: number, Plan: b.text}.AppendTo(b.out[:0])
 	err := b.conn.SendMessage(client.Outgoing{
-		Mode: client.ReliableOrdered, Channel: game.ChannelBuild, Type: game.TypeBuild,
+		Mode: client.ReliableOrdered, Channel: plaza.ChannelBuild, Type: plaza.TypeBuild,
 		Priority: client.Low, Payload: b.out,
 	})
 	if err != nil {
@@ -345,13 +349,13 @@ func (b *bot) speak() {
 	var err error
 	if stream == Chat {
 		b.text = appendChat(b.text[:0], b.bot, number)
-		b.out = game.Chat{Number: number, Text: b.text}.AppendTo(b.out[:0])
-		err = b.conn.Send(client.ReliableOrdered, game.ChannelChat, game.TypeChat, b.out)
+		b.out = plaza.Chat{Number: number, Text: b.text}.AppendTo(b.out[:0])
+		err = b.conn.Send(client.ReliableOrdered, plaza.ChannelChat, plaza.TypeChat, b.out)
 	} else {
 		b.text = appendAction(b.text[:0], b.bot, number)
-		m := game.Action{Number: number, Kind: actionKind(b.bot, number), Data: b.text}
+		m := plaza.Action{Number: number, Kind: actionKind(b.bot, number), Data: b.text}
 		b.out = m.AppendTo(b.out[:0])
-		err = b.conn.Send(client.ReliableOrdered, game.ChannelAction, game.TypeAction, b.out)
+		err = b.conn.Send(client.ReliableOrdered, plaza.ChannelAction, plaza.TypeAction, b.out)
 	}
 	if err != nil {
 		l.Cancel(b.bot, stream)
@@ -385,7 +389,9 @@ func (c *Check) leave() {
 			return
 		}
 		b.left.Store(true)
-		_ = b.conn.Send(client.ReliableOrdered, game.ChannelRoom, game.TypeLeave, nil)
+		if bye, err := message.Append(nil, &message.Disconnect{}); err == nil {
+			_ = b.conn.Send(client.ReliableOrdered, plaza.ChannelRoom, message.TypeDisconnect, bye)
+		}
 		b.unflushed = b.conn.Close() != nil
 	})
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/xrudp/xrudp/userspace/client"
 	"github.com/xrudp/xrudp/userspace/commit"
-	"github.com/xrudp/xrudp/userspace/game"
+	"github.com/xrudp/xrudp/userspace/game/plaza"
 	"github.com/xrudp/xrudp/userspace/gate"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/transport"
@@ -78,7 +78,7 @@ func play(t *testing.T, opts Options) Result {
 }
 
 func TestBotsClean(t *testing.T) {
-	address := newServer(t, worker.Game)
+	address := newServer(t, worker.Game(plaza.Options()))
 	r := play(t, Options{Server: address, Bots: 12, Rooms: 2, Duration: time.Second, Rate: 30})
 	if !r.Clean {
 		t.Errorf("not clean: %+v", r)
@@ -96,7 +96,7 @@ func TestBotsClean(t *testing.T) {
 
 // A server that takes nothing larger than a packet gets plans that fit one.
 func TestBotsCleanWithoutLargeMessages(t *testing.T) {
-	address := newServerWith(t, worker.Game, 0)
+	address := newServerWith(t, worker.Game(plaza.Options()), 0)
 	r := play(t, Options{Server: address, Bots: 3, Duration: 500 * time.Millisecond})
 	if !r.Clean || r.Returned != 3 {
 		t.Errorf("not clean, or plans are missing: %+v", r)
@@ -135,7 +135,7 @@ func (l *lossy) Write(b []byte) (int, error) {
 }
 
 func TestBotsCleanUnderLoss(t *testing.T) {
-	address := newServer(t, worker.Game)
+	address := newServer(t, worker.Game(plaza.Options()))
 	r := play(t, Options{
 		Server: address, Bots: 6, Duration: time.Second, Rate: 30,
 		Client: client.Options{DialUDP: dialLossy, CloseTimeout: 10 * time.Second},
@@ -157,7 +157,7 @@ type sabotage struct {
 }
 
 func (h *sabotage) Message(s *worker.Session, m session.Message) {
-	if !m.Mode.Reliable() || m.Channel == 0 || (m.Type == game.TypeBuild) != h.plans {
+	if !m.Mode.Reliable() || m.Channel == 0 || (m.Type == plaza.TypeBuild) != h.plans {
 		h.Handler.Message(s, m)
 		return
 	}
@@ -239,7 +239,7 @@ func TestBotsFindFaults(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			address := newServer(t, func(w *worker.Worker) worker.Handler {
-				return &sabotage{Handler: worker.Game(w), plans: tt.plans, meddle: tt.meddle}
+				return &sabotage{Handler: worker.Game(plaza.Options())(w), plans: tt.plans, meddle: tt.meddle}
 			})
 			r := play(t, Options{
 				Server: address, Bots: 3, Duration: 500 * time.Millisecond, Rate: 50,

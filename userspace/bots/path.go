@@ -3,7 +3,7 @@ package bots
 import (
 	"math"
 
-	"github.com/xrudp/xrudp/userspace/game"
+	"github.com/xrudp/xrudp/userspace/game/plaza"
 )
 
 const (
@@ -30,16 +30,16 @@ func pathOf(bot int) path {
 }
 
 // at is where the bot is, seconds after its start.
-func (p path) at(seconds float64) game.Position {
+func (p path) at(seconds float64) plaza.Position {
 	phi := math.Atan2(-p.y, -p.x) + seconds*walkingSpeed/p.radius
-	return game.Position{
+	return plaza.Position{
 		X: float32(p.x + p.radius*math.Cos(phi)),
 		Y: float32(p.y + p.radius*math.Sin(phi)),
 	}
 }
 
 // holds reports whether a position lies on the path.
-func (p path) holds(at game.Position) bool {
+func (p path) holds(at plaza.Position) bool {
 	dx, dy := float64(at.X)-p.x, float64(at.Y)-p.y
 	off := math.Abs(math.Hypot(dx, dy) - p.radius)
 	return off <= offCourse && math.Abs(float64(at.Z)) <= offCourse // false for NaN

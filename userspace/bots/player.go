@@ -5,7 +5,8 @@ import (
 	"hash/crc32"
 	"sync/atomic"
 
-	"github.com/xrudp/xrudp/userspace/game"
+	"github.com/xrudp/xrudp/userspace/game/plaza"
+	"github.com/xrudp/xrudp/userspace/message"
 )
 
 // room is what the bots of one room share.
@@ -33,37 +34,37 @@ type player struct {
 // receive checks one message from the server.
 func (p *player) receive(kind uint8, payload []byte) {
 	switch kind {
-	case game.TypeWelcome:
-		p.welcome(payload)
-	case game.TypeJoined, game.TypeLeft:
-		if _, err := game.ParsePlayer(payload); err != nil {
+	case message.TypeConnected:
+		p.connected(payload)
+	case plaza.TypeJoined, plaza.TypeLeft:
+		if _, err := plaza.ParsePlayer(payload); err != nil {
 			p.malformed++
 		}
-	case game.TypePositions:
+	case plaza.TypePositions:
 		p.seePositions(payload)
-	case game.TypeChatFrom:
-		m, err := game.ParseChatFrom(payload)
+	case plaza.TypeChatFrom:
+		m, err := plaza.ParseChatFrom(payload)
 		if err != nil {
 			p.malformed++
 			return
 		}
 		sender := p.sender(m.Sender)
-		var want [game.MaxChat]byte
+		var want [plaza.MaxChat]byte
 		intact := sender >= 0 && bytes.Equal(m.Text, appendChat(want[:0], sender, m.Number))
 		p.room.ledger.Inbox(p.bot).Receive(sender, Chat, m.Number, intact)
-	case game.TypeActionFrom:
-		m, err := game.ParseActionFrom(payload)
+	case plaza.TypeActionFrom:
+		m, err := plaza.ParseActionFrom(payload)
 		if err != nil {
 			p.malformed++
 			return
 		}
 		sender := p.sender(m.Sender)
-		var want [game.MaxAction]byte
+		var want [plaza.MaxAction]byte
 		intact := sender >= 0 && m.Kind == actionKind(sender, m.Number) &&
 			bytes.Equal(m.Data, appendAction(want[:0], sender, m.Number))
 		p.room.ledger.Inbox(p.bot).Receive(sender, Action, m.Number, intact)
-	case game.TypeBuilt:
-		m, err := game.ParseBuilt(payload)
+	case plaza.TypeBuilt:
+		m, err := plaza.ParseBuilt(payload)
 		if err != nil {
 			p.malformed++
 			return
@@ -76,8 +77,9 @@ func (p *player) receive(kind uint8, payload []byte) {
 	}
 }
 
-func (p *player) welcome(payload []byte) {
-	m, err := game.ParseWelcome(payload)
+func (p *player) connected(payload []byte) {
+	var m message.Connected
+	err := message.Parse(payload, &m)
 	if err != nil || m.Room != p.room.id || p.id.Load() != 0 {
 		p.malformed++
 		return
@@ -98,7 +100,7 @@ func (p *player) sender(id uint32) int {
 // seePositions checks that rounds never go back and that everyone is where
 // their path can take them.
 func (p *player) seePositions(payload []byte) {
-	m, err := game.ParsePositions(payload)
+	m, err := plaza.ParsePositions(payload)
 	if err != nil {
 		p.malformed++
 		return

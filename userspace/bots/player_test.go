@@ -4,7 +4,8 @@ import (
 	"math"
 	"testing"
 
-	"github.com/xrudp/xrudp/userspace/game"
+	"github.com/xrudp/xrudp/userspace/game/plaza"
+	"github.com/xrudp/xrudp/userspace/message"
 )
 
 // relay is a room without a network: what one bot sends, every bot gets.
@@ -19,7 +20,7 @@ func newRelay(bots int) *relay {
 	for bot := range bots {
 		p := &player{room: r.room, bot: bot}
 		id := uint32(100 + bot)
-		p.receive(game.TypeWelcome, game.Welcome{Player: id, Room: 7, Present: uint32(bot + 1)}.AppendTo(nil))
+		p.receive(message.TypeConnected, connected(id, 7))
 		all[id] = bot
 		r.players = append(r.players, p)
 	}
@@ -32,11 +33,11 @@ func (r *relay) message(bot int, s Stream) (kind uint8, payload []byte) {
 	number := r.room.ledger.Send(bot, s)
 	id := r.players[bot].id.Load()
 	if s == Chat {
-		m := game.Chat{Number: number, Text: appendChat(nil, bot, number)}
-		return game.TypeChatFrom, game.ChatFrom{Sender: id, Chat: m}.AppendTo(nil)
+		m := plaza.Chat{Number: number, Text: appendChat(nil, bot, number)}
+		return plaza.TypeChatFrom, plaza.ChatFrom{Sender: id, Chat: m}.AppendTo(nil)
 	}
-	m := game.Action{Number: number, Kind: actionKind(bot, number), Data: appendAction(nil, bot, number)}
-	return game.TypeActionFrom, game.ActionFrom{Sender: id, Action: m}.AppendTo(nil)
+	m := plaza.Action{Number: number, Kind: actionKind(bot, number), Data: appendAction(nil, bot, number)}
+	return plaza.TypeActionFrom, plaza.ActionFrom{Sender: id, Action: m}.AppendTo(nil)
 }
 
 func TestPlayerInjectedFaults(t *testing.T) {
@@ -125,8 +126,8 @@ func TestPlayerInjectedFaults(t *testing.T) {
 }
 
 func TestPlayerPositions(t *testing.T) {
-	on := func(bot int, seconds float64) game.Placed {
-		return game.Placed{Player: uint32(100 + bot), Position: pathOf(bot).at(seconds)}
+	on := func(bot int, seconds float64) plaza.Placed {
+		return plaza.Placed{Player: uint32(100 + bot), Position: pathOf(bot).at(seconds)}
 	}
 	astray := on(1, 5)
 	astray.X += 2
@@ -136,26 +137,26 @@ func TestPlayerPositions(t *testing.T) {
 	nowhere.Y = float32(math.NaN())
 	type round struct {
 		number uint32
-		placed []game.Placed
+		placed []plaza.Placed
 	}
 	tests := []struct {
 		name   string
 		rounds []round
 		want   uint64
 	}{
-		{"on_course", []round{{1, []game.Placed{on(0, 0), on(1, 0)}}, {2, []game.Placed{on(0, 0.05), on(1, 500)}}}, 0},
-		{"one_round_in_two_messages", []round{{1, []game.Placed{on(0, 0)}}, {1, []game.Placed{on(1, 0)}}}, 0},
-		{"round_wraps", []round{{1<<31 - 1, []game.Placed{on(0, 0)}}, {1<<32 - 2, []game.Placed{on(0, 0)}}, {0, []game.Placed{on(1, 0)}}}, 0},
-		{"round_goes_back", []round{{2, []game.Placed{on(0, 0)}}, {1, []game.Placed{on(1, 0)}}}, 1},
-		{"off_course", []round{{1, []game.Placed{on(0, 0), astray}}}, 1},
-		{"off_the_ground", []round{{1, []game.Placed{buried}}}, 1},
-		{"not_a_number", []round{{1, []game.Placed{nowhere}}}, 1},
+		{"on_course", []round{{1, []plaza.Placed{on(0, 0), on(1, 0)}}, {2, []plaza.Placed{on(0, 0.05), on(1, 500)}}}, 0},
+		{"one_round_in_two_messages", []round{{1, []plaza.Placed{on(0, 0)}}, {1, []plaza.Placed{on(1, 0)}}}, 0},
+		{"round_wraps", []round{{1<<31 - 1, []plaza.Placed{on(0, 0)}}, {1<<32 - 2, []plaza.Placed{on(0, 0)}}, {0, []plaza.Placed{on(1, 0)}}}, 0},
+		{"round_goes_back", []round{{2, []plaza.Placed{on(0, 0)}}, {1, []plaza.Placed{on(1, 0)}}}, 1},
+		{"off_course", []round{{1, []plaza.Placed{on(0, 0), astray}}}, 1},
+		{"off_the_ground", []round{{1, []plaza.Placed{buried}}}, 1},
+		{"not_a_number", []round{{1, []plaza.Placed{nowhere}}}, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newRelay(2).players[0]
 			for _, r := range tt.rounds {
-				p.receive(game.TypePositions, game.AppendPositions(nil, r.number, r.placed))
+				p.receive(plaza.TypePositions, plaza.AppendPositions(nil, r.number, r.placed))
 			}
 			if p.implausible != tt.want {
 				t.Errorf("%d implausible positions, want %d", p.implausible, tt.want)
@@ -174,12 +175,12 @@ func TestPlayerMalformed(t *testing.T) {
 		payload []byte
 	}{
 		{"unknown_type", 0x99, nil},
-		{"short_chat", game.TypeChatFrom, []byte{1, 2, 3}},
-		{"short_action", game.TypeActionFrom, []byte{1, 2, 3}},
-		{"empty_positions", game.TypePositions, []byte{0, 0, 0, 1}},
-		{"short_joined", game.TypeJoined, []byte{1}},
-		{"another_room", game.TypeWelcome, game.Welcome{Player: 5, Room: 8, Present: 1}.AppendTo(nil)},
-		{"welcome_again", game.TypeWelcome, game.Welcome{Player: 100, Room: 7, Present: 1}.AppendTo(nil)},
+		{"short_chat", plaza.TypeChatFrom, []byte{1, 2, 3}},
+		{"short_action", plaza.TypeActionFrom, []byte{1, 2, 3}},
+		{"empty_positions", plaza.TypePositions, []byte{0, 0, 0, 1}},
+		{"short_joined", plaza.TypeJoined, []byte{1}},
+		{"another_room", message.TypeConnected, connected(5, 8)},
+		{"connected_again", message.TypeConnected, connected(100, 7)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -213,4 +214,14 @@ func TestPlayerReceiveAllocations(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { p.receive(kind, m) }); n != 0 {
 		t.Errorf("receive allocates %.1f times, want 0", n)
 	}
+}
+
+// connected is the payload that answers Connect.
+func connected(player, room uint32) []byte {
+	m := message.Connected{Player: player, Room: room, Ticks: 20, Snapshots: 20}
+	b, err := message.Append(nil, &m)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }

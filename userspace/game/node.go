@@ -1,10 +1,10 @@
 package game
 
 import (
-	"hash/crc32"
 	"math"
 	"slices"
 
+	"github.com/xrudp/xrudp/userspace/message"
 	"github.com/xrudp/xrudp/userspace/metrics"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/wire"
@@ -13,7 +13,8 @@ import (
 // Peer is one client's connection. Its methods are called from the worker's
 // thread only, and Close does not call back before it returns.
 type Peer interface {
-	Send(mode session.Mode, channel, typ uint8, payload []byte) error
+	ID() uint64
+	SendMessage(session.Outgoing) error
 	Close(why wire.Reason)
 	Recovered() bool
 
@@ -24,8 +25,12 @@ type Peer interface {
 
 // Host is the worker a node runs on.
 type Host interface {
-	// Now is the time of the present pass, in nanoseconds.
+	// Now is the time of the present pass, in nanoseconds of a clock that all
+	// workers share.
 	Now() uint64
+
+	// Clock is the time in nanoseconds, for measuring.
+	Clock() uint64
 
 	// Mail hands a copy of letter to the node of another worker, in order.
 	// A letter that must arrive waits when there is no room; another is then
@@ -33,72 +38,91 @@ type Host interface {
 	Mail(to int, letter []byte, must bool)
 }
 
-// Node is the game on one worker. It serves the players connected there and
-// owns the rooms whose number modulo the number of nodes is its own; nodes
-// talk to one another by letters, so nothing here takes a lock.
-//
-//	player's node                     room's node
-//	join, position, chat  --letter--> room: check, number, fan out
-//	players of the room   <--letter-- one per node, whatever its players
+// Node is the game on one worker. It serves the clients connected there and owns
+// the rooms that the directory says; nodes talk to one another by letters, so
+// nothing on the path of a message takes a lock.
 //
 // All methods are called from the worker's thread.
 type Node struct {
-	self, nodes int
-	host        Host
-	count       *metrics.Set
+	self  int
+	nodes int
+	dir   *Directory
+	opts  *Options
+	host  Host
+	count *metrics.Set
 
-	rooms     []*room          // owned here
-	roomByID  map[uint32]*room // the same
-	nextRound uint64
-	nextFull  uint64 // the earliest of the rooms'
-	moved     bool   // somebody did since the last round
-
-	halls   map[uint32]*hall   // by room: its players connected here
-	members map[uint32]*member // in a room, by handle
+	direct  map[uint8]func(*Client, session.Message) error
+	clients map[uint32]*Client // in a room or on their way, by handle
 	handle  uint32             // given out last
+	halls   map[uint32]*hall   // by room
+	hallID  uint32             // given out last
 
-	entries []Placed
+	rooms    []*Room // owned here
+	roomByID map[uint32]*Room
+	waiting  map[uint32][]held // letters for rooms on their way here
+	ticking  bool
+	swept    bool   // no room was dropped since rooms was looked through
+	next     uint64 // no tick is due before
+
+	gauge
+	codec   message.Codec
 	encoded []byte
-	built   []byte
+	answer  []byte
+	noted   []byte
 	letter  []byte
+	part    []byte
+	joining []byte
+	puzzles []puzzle // by node
 }
 
-// member is a player connected here.
-type member struct {
+// Client is a connection to this node.
+type Client struct {
+	node   *Node
 	peer   Peer
 	kicked bool
 
-	in     bool // has asked for room and not left it
-	room   uint32
-	handle uint32 // of this stay
+	hall    *hall  // of the room that it asked for and did not leave
+	handle  uint32 // of this stay
+	inside  bool   // the room has let it in
+	spent   [classes]bucket
+	asked   bucket // for rooms
+	scolded bucket // with Refused
 }
 
-// hall is the players of one room connected here, in order of joining.
-type hall struct{ members []*member }
+// hall is the clients of one room that are connected here.
+type hall struct {
+	id      uint32
+	room    uint32 // id
+	kind    *Kind
+	owner   int // of the room, by the last letter from it
+	clients []*Client
+	stays   int // clients, and those not inside yet
 
-// NewNode returns the game for worker self of nodes workers.
-func NewNode(host Host, self, nodes int, count *metrics.Set) *Node {
-	return &Node{
-		self: self, nodes: nodes, host: host, count: count,
-		roomByID: map[uint32]*room{},
+	sent uint32 // number of the last letter to the room
+	got  uint32 // and from it
+	held []held // from the room, before their turn
+}
+
+// NewNode returns the game for worker self of nodes workers, which share the
+// directory.
+func NewNode(dir *Directory, host Host, self, nodes int, count *metrics.Set) *Node {
+	dir.enroll(nodes)
+	n := &Node{
+		self: self, nodes: nodes, dir: dir, opts: &dir.opts, host: host, count: count,
+		clients:  map[uint32]*Client{},
 		halls:    map[uint32]*hall{},
-		members:  map[uint32]*member{},
-		entries:  make([]Placed, 0, MaxPositions),
-		encoded:  make([]byte, 0, wire.MaxPayload),
+		roomByID: map[uint32]*Room{},
+		waiting:  map[uint32][]held{},
+		next:     math.MaxUint64,
+		gauge:    newGauge(host.Now()),
 		letter:   make([]byte, 0, MaxLetter),
+		part:     make([]byte, 0, MaxLetter),
+		puzzles:  make([]puzzle, nodes),
 	}
-}
-
-// NextTick is when Tick has something to do: at the next round where somebody
-// moved, else when all are told where everyone is.
-func (n *Node) NextTick() uint64 {
-	switch {
-	case len(n.rooms) == 0:
-		return math.MaxUint64
-	case n.moved:
-		return n.nextRound
+	if n.opts.Direct != nil {
+		n.direct = n.opts.Direct()
 	}
-	return max(n.nextRound, n.nextFull)
+	return n
 }
 
 // Open takes a new client in.
@@ -107,243 +131,323 @@ func (n *Node) Open(p Peer) {
 		// Left by a former server, whose rooms are gone; it ends at once.
 		return
 	}
-	p.SetValue(&member{peer: p})
+	p.SetValue(&Client{node: n, peer: p})
 }
 
 // Close forgets a client.
 func (n *Node) Close(p Peer) {
-	m, ok := p.Value().(*member)
+	c, ok := p.Value().(*Client)
 	if !ok {
 		return
 	}
-	n.leave(m)
+	n.leave(c, WhyGone)
 	p.SetValue(nil)
 }
 
 // Message handles one message of a client.
-func (n *Node) Message(p Peer, msg session.Message) {
-	m, ok := p.Value().(*member)
-	if !ok || m.kicked {
+func (n *Node) Message(p Peer, m session.Message) {
+	c, ok := p.Value().(*Client)
+	if !ok || c.kicked {
 		return
 	}
-	if !n.dispatch(m, msg) {
-		n.count.Add(metrics.Rejected, 1)
+	if err := n.dispatch(c, &m); err != nil {
+		code, text := explain(err)
+		n.refuse(c, m.Mode, m.Type, 0, code, text)
 	}
 }
 
-// dispatch reports whether the message was acceptable.
-func (n *Node) dispatch(m *member, msg session.Message) bool {
-	switch msg.Type {
-	case TypeJoin:
-		join, err := ParseJoin(msg.Payload)
-		if err != nil {
-			return false
+func (n *Node) dispatch(c *Client, m *session.Message) error {
+	switch m.Type {
+	case message.TypeConnect:
+		return n.connect(c, m)
+	case message.TypeDisconnect:
+		if err := message.Parse(m.Payload, new(message.Disconnect)); err != nil {
+			return err
 		}
-		n.leave(m)
-		// A handle of its own for each stay, so that a late answer to an
-		// earlier one finds nobody.
-		n.handle++
-		m.in, m.room, m.handle = true, join.Room, n.handle
-		n.members[m.handle] = m
-		n.toRoom(m, letterJoin, 0, nil, true)
-		return true
-	case TypeLeave:
-		if len(msg.Payload) != 0 || !m.in {
-			return false
+		if c.hall == nil {
+			return message.ErrState
 		}
-		n.leave(m)
-		return true
-	case TypePosition:
-		if _, err := ParsePosition(msg.Payload); err != nil || !m.in {
-			return false
-		}
-		n.toRoom(m, letterPosition, 0, msg.Payload, false)
-		return true
-	case TypeChat:
-		if _, err := ParseChat(msg.Payload); err != nil || !m.in || !msg.Mode.Reliable() {
-			return false
-		}
-		n.toRoom(m, letterChat, ChannelChat, msg.Payload, true)
-		return true
-	case TypeAction:
-		if _, err := ParseAction(msg.Payload); err != nil || !m.in || !msg.Mode.Reliable() {
-			return false
-		}
-		n.toRoom(m, letterAction, ChannelAction, msg.Payload, true)
-		return true
-	case TypeBuild:
-		build, err := ParseBuild(msg.Payload)
-		if err != nil || !msg.Mode.Reliable() {
-			return false
-		}
-		built := Built{Number: build.Number, Sum: crc32.ChecksumIEEE(build.Plan), Plan: build.Plan}
-		n.built = built.AppendTo(n.built[:0])
-		n.send(m, msg.Mode, msg.Channel, TypeBuilt, n.built)
-		return true
-	case TypeEcho:
-		if len(msg.Payload) > MaxEcho {
-			return false
-		}
-		n.send(m, msg.Mode, msg.Channel, TypeEchoed, msg.Payload)
-		return true
-	default:
-		return false
+		n.leave(c, WhyLeft)
+		return nil
+	case message.TypeClockRequest:
+		return n.tellTime(c, m)
+	}
+	if f := n.direct[m.Type]; f != nil {
+		return n.callDirect(f, c, m)
+	}
+	if c.hall == nil {
+		return message.ErrState
+	}
+	kind := classOf(m)
+	if !c.spent[kind].take(c.hall.kind.Limits.of(kind), n.host.Now()) {
+		return message.ErrRate
+	}
+	if len(m.Payload) > c.hall.kind.MaxMessage {
+		return message.ErrTooLarge
+	}
+	l := letter{
+		kind: letterMessage, mode: m.Mode, channel: m.Channel, typ: m.Type,
+		id: m.ID, extra: m.Sequence,
+	}
+	n.toRoom(c, &l, m.Payload, m.Mode.Reliable())
+	return nil
+}
+
+// callDirect runs a handler that needs no room.
+func (n *Node) callDirect(f func(*Client, session.Message) error, c *Client, m *session.Message) (err error) {
+	defer n.rescue(&err)
+	return f(c, *m)
+}
+
+func (n *Node) rescue(err *error) {
+	if v := recover(); v != nil {
+		n.panicked(0, v)
+		*err = errPanic
 	}
 }
 
-// leave takes a member out of its room, if it is in one. Nothing of that room
-// reaches it afterwards.
-func (n *Node) leave(m *member) {
-	if !m.in {
-		return
+// connect takes a client to a room.
+func (n *Node) connect(c *Client, m *session.Message) error {
+	if !m.Mode.Reliable() {
+		return message.ErrState
 	}
-	m.in = false
-	delete(n.members, m.handle)
-	if h := n.halls[m.room]; h != nil {
-		h.members = slices.DeleteFunc(h.members, func(o *member) bool { return o == m })
-		if len(h.members) == 0 {
-			delete(n.halls, m.room)
-		}
+	var ask message.Connect
+	if err := message.Parse(m.Payload, &ask); err != nil {
+		return err
 	}
-	n.toRoom(m, letterLeave, 0, nil, true)
-}
-
-// send gives a message to one member. A client that cannot take a reliable
-// one is lost to its room, since the room cannot wait for it.
-func (n *Node) send(m *member, mode session.Mode, channel, typ uint8, payload []byte) {
-	if m.kicked {
-		return
+	if !c.asked.take(n.opts.Connects, n.host.Now()) {
+		return message.ErrRate
 	}
-	if err := m.peer.Send(mode, channel, typ, payload); err != nil && mode.Reliable() {
-		m.kicked = true
-		m.peer.Close(wire.ReasonKicked)
+	if k := n.dir.kinds[ask.Game]; k != nil && k.Version != 0 && k.Version != ask.Version {
+		return message.ErrVersion
 	}
-}
-
-// Tick runs the rooms owned here.
-func (n *Node) Tick(now uint64) {
-	if now < n.nextRound {
-		return
+	n.leave(c, WhyLeft)
+	s, err := n.dir.reserve(n.self, ask.Game, ask.Room)
+	if err != nil {
+		return err
 	}
-	n.nextRound += roundInterval
-	if n.nextRound <= now {
-		n.nextRound = now + roundInterval
-	}
-	n.moved = false
-	n.nextFull = math.MaxUint64
-	for _, r := range n.rooms {
-		r.broadcast(n, now)
-		n.nextFull = min(n.nextFull, r.nextFull)
-	}
-}
-
-// cast sends a message to everyone in a room owned here.
-func (n *Node) cast(r *room, mode session.Mode, channel, typ uint8, payload []byte) {
-	for node, players := range r.at {
-		switch {
-		case players == 0:
-		case node == n.self:
-			n.deliver(r.id, mode, channel, typ, payload)
-		default:
-			l := letter{kind: letterCast, mode: mode, channel: channel, typ: typ, room: r.id}
-			n.mail(node, &l, payload, mode.Reliable())
-		}
-	}
-}
-
-// deliver gives a message of a room to its members connected here.
-func (n *Node) deliver(room uint32, mode session.Mode, channel, typ uint8, payload []byte) {
-	h := n.halls[room]
+	h := n.halls[s.room]
 	if h == nil {
+		n.hallID++
+		h = &hall{id: n.hallID, room: s.room, kind: s.kind, owner: s.owner, sent: s.sent}
+		n.halls[s.room] = h
+	}
+	h.stays++
+	// A handle of its own for each stay, so that a late answer to an earlier
+	// one finds nobody.
+	n.handle++
+	c.hall, c.handle = h, n.handle
+	c.spent = [classes]bucket{}
+	n.clients[c.handle] = c
+	n.joining = appendJoin(n.joining[:0], c.peer.ID(), m.Payload)
+	n.toRoom(c, &letter{kind: letterJoin}, n.joining, true)
+	return nil
+}
+
+// tellTime answers at once: what a client makes of the answer depends on how
+// little time passes.
+func (n *Node) tellTime(c *Client, m *session.Message) error {
+	ask, err := message.ParseClockRequest(m.Payload)
+	if err != nil {
+		return err
+	}
+	if !c.spent[positions].take(Rate{PerSecond: 20, Burst: 20}, n.host.Now()) {
+		return message.ErrRate
+	}
+	now := n.host.Now() / 1000
+	n.answer = message.ClockAnswer{
+		Sent: ask.Sent, Received: now, Answered: max(now, n.host.Clock()/1000),
+	}.AppendTo(n.answer[:0])
+	c.Send(session.Outgoing{
+		Mode: session.Unreliable, Channel: m.Channel, Type: message.TypeClockAnswer,
+		Priority: session.High, Payload: n.answer,
+	})
+	return nil
+}
+
+// refuse tells a client why nothing came of a message, unless that could be
+// lost anyway.
+func (n *Node) refuse(c *Client, mode session.Mode, typ uint8, number uint32, code message.Error, text string) {
+	n.count.Add(reasonOf(code), 1)
+	if !mode.Reliable() || !c.scolded.take(refusals, n.host.Now()) {
 		return
 	}
-	for _, m := range h.members {
-		n.send(m, mode, channel, typ, payload)
+	m := message.Refused{Code: code, Type: typ, Number: number, Text: text}
+	b, err := message.Append(n.answer[:0], &m)
+	if err != nil {
+		m.Text = ""
+		b, _ = message.Append(n.answer[:0], &m)
+	}
+	n.answer = b
+	c.Send(session.Outgoing{
+		Mode: session.ReliableOrdered, Channel: ChannelRoom, Type: message.TypeRefused,
+		Priority: session.High, Payload: b,
+	})
+}
+
+// ChannelRoom carries Connected, Disconnect and Refused.
+const ChannelRoom = 0
+
+// Send gives a message to the client. One that cannot take a reliable message
+// is disconnected with the reason kicked: nobody can wait for it.
+func (c *Client) Send(o session.Outgoing) {
+	if c.kicked {
+		return
+	}
+	if err := c.peer.SendMessage(o); err != nil && o.Mode.Reliable() {
+		c.kicked = true
+		c.peer.Close(wire.ReasonKicked)
 	}
 }
 
-// toRoom brings what a member did to the node that owns its room.
-func (n *Node) toRoom(m *member, kind, channel uint8, payload []byte, must bool) {
-	owner := int(m.room % uint32(n.nodes))
-	l := letter{kind: kind, channel: channel, room: m.room, handle: m.handle}
-	if owner == n.self {
-		n.atRoom(n.self, &l, payload)
+// leave takes a client out of its room, if it is in one. Nothing of that room
+// reaches it afterwards.
+func (n *Node) leave(c *Client, why Why) {
+	if c.hall == nil {
 		return
 	}
-	n.mail(owner, &l, payload, must)
+	n.hide(c)
+	n.toRoom(c, &letter{kind: letterLeave, why: why}, nil, true)
+	n.depart(c)
 }
 
-// atRoom applies what a player did to a room owned here.
-func (n *Node) atRoom(from int, l *letter, payload []byte) {
-	at := address{from, l.handle}
-	r := n.roomByID[l.room]
-	if l.kind == letterJoin {
-		n.join(r, l.room, at)
+// hide keeps what a room says from a client.
+func (n *Node) hide(c *Client) {
+	delete(n.clients, c.handle)
+	if c.inside {
+		c.inside = false
+		c.hall.clients = slices.DeleteFunc(c.hall.clients, func(o *Client) bool { return o == c })
+	}
+}
+
+// depart ends the stay of a hidden client, and the hall after the last.
+func (n *Node) depart(c *Client) {
+	h := c.hall
+	c.hall = nil
+	if h.stays--; h.stays == 0 {
+		delete(n.halls, h.room)
+		n.dir.park(h.room, n.self, h.sent)
+	}
+}
+
+// toRoom brings what a client did to the node that owns its room.
+func (n *Node) toRoom(c *Client, l *letter, payload []byte, must bool) {
+	h := c.hall
+	l.origin, l.room, l.hall, l.handle = uint16(n.self), h.room, h.id, c.handle
+	if must {
+		h.sent = following(h.sent)
+		l.number = h.sent
+	}
+	if h.owner == n.self {
+		n.atRoom(n.self, l, payload)
 		return
 	}
-	if r == nil {
+	n.mail(h.owner, l, payload, must)
+}
+
+// atHall takes a letter from a room, in its turn. One that may be lost counts
+// only where it comes from the owner that the numbered ones came from: so a room
+// that moved does not go back in time.
+func (n *Node) atHall(from int, l *letter, payload []byte) {
+	h := n.halls[l.room]
+	switch {
+	case h == nil || h.id != l.hall:
+	case l.number == 0:
+		if from == h.owner {
+			n.hear(h, l, payload)
+		}
+	case l.number != following(h.got):
+		h.held = append(h.held, held{from, *l, slices.Clone(payload)})
+	default:
+		h.got, h.owner = l.number, from
+		n.hear(h, l, payload)
+		for len(h.held) > 0 {
+			next, ok := takeHeld(&h.held, following(h.got))
+			if !ok {
+				return
+			}
+			h.got, h.owner = next.letter.number, next.from
+			n.hear(h, &next.letter, next.payload)
+		}
+	}
+}
+
+// hear does what a letter from a room says.
+func (n *Node) hear(h *hall, l *letter, payload []byte) {
+	switch l.kind {
+	case letterCast:
+		o := l.outgoing(payload)
+		for _, c := range h.clients {
+			c.Send(o)
+		}
+		return
+	case letterMoved:
 		return
 	}
-	p := r.players[at]
-	if p == nil {
+	c := n.clients[l.handle]
+	if c == nil || c.hall != h {
 		return
 	}
 	switch l.kind {
-	case letterLeave:
-		r.remove(p)
-		if len(r.order) == 0 {
-			n.dropRoom(r)
+	case letterWelcome:
+		c.inside = true
+		h.clients = append(h.clients, c)
+		c.Send(l.outgoing(payload))
+	case letterSend:
+		c.Send(l.outgoing(payload))
+	case letterRefuse:
+		n.refuse(c, l.mode, l.typ, l.extra, message.Error(payload[0]), string(payload[1:]))
+	case letterEnd:
+		n.hide(c)
+		n.depart(c)
+		if l.typ == message.TypeConnect {
+			n.refuse(c, session.ReliableOrdered, l.typ, 0, message.Error(payload[0]), string(payload[1:]))
 			return
 		}
-		n.cast(r, session.ReliableOrdered, ChannelRoom, TypeLeft, AppendPlayer(n.encoded[:0], p.id))
-	case letterPosition:
-		r.positionClaimed(n, p, payload)
-	case letterChat:
-		r.relay(n, p, ChannelChat, TypeChatFrom, payload)
-	case letterAction:
-		r.relay(n, p, ChannelAction, TypeActionFrom, payload)
+		n.dismiss(c, message.Error(payload[0]), string(payload[1:]))
 	}
 }
 
-// join adds a player, opening the room when r is nil. The others learn of it
-// before its welcome, so that what follows the welcome reaches all of them.
-func (n *Node) join(r *room, id uint32, at address) {
+// dismiss tells a client that it is no longer in its room.
+func (n *Node) dismiss(c *Client, code message.Error, text string) {
+	b, err := message.Append(n.answer[:0], &message.Disconnect{Code: code, Text: text})
+	if err != nil {
+		b, _ = message.Append(n.answer[:0], &message.Disconnect{Code: code})
+	}
+	n.answer = b
+	c.Send(session.Outgoing{
+		Mode: session.ReliableOrdered, Channel: ChannelRoom, Type: message.TypeDisconnect,
+		Priority: session.High, Payload: b,
+	})
+}
+
+// atRoom takes a letter to a room, in its turn, or passes it on.
+func (n *Node) atRoom(from int, l *letter, payload []byte) {
+	r := n.roomByID[l.room]
 	if r == nil {
-		r = newRoom(id, n.nodes, n.host.Now())
-		if len(n.rooms) == 0 {
-			n.nextFull = r.nextFull
+		if r = n.elsewhere(from, l, payload); r == nil {
+			return
 		}
-		n.rooms = append(n.rooms, r)
-		n.roomByID[id] = r
 	}
-	p := r.add(at)
-	n.cast(r, session.ReliableOrdered, ChannelRoom, TypeJoined, AppendPlayer(n.encoded[:0], p.id))
-	welcome := Welcome{Player: p.id, Room: r.id, Present: uint32(len(r.order))}
-	l := letter{kind: letterWelcome, room: r.id, handle: at.handle}
-	payload := welcome.AppendTo(n.encoded[:0])
-	if at.node == n.self {
-		n.welcome(&l, payload)
-		return
-	}
-	n.mail(at.node, &l, payload, true)
+	r.arrive(l, payload)
 }
 
-func (n *Node) dropRoom(r *room) {
-	n.rooms = slices.DeleteFunc(n.rooms, func(o *room) bool { return o == r })
-	delete(n.roomByID, r.id)
-}
-
-// welcome lets a member into the hall of its room, unless it left meanwhile.
-func (n *Node) welcome(l *letter, payload []byte) {
-	m := n.members[l.handle]
-	if m == nil {
-		return
+// elsewhere takes a letter for a room that is not here, and returns the room if
+// the letter opened it.
+func (n *Node) elsewhere(from int, l *letter, payload []byte) *Room {
+	if l.number == 0 {
+		return nil
 	}
-	h := n.halls[l.room]
-	if h == nil {
-		h = &hall{}
-		n.halls[l.room] = h
+	owner, moving, ok := n.dir.locate(l.room)
+	switch {
+	case !ok:
+	case owner != n.self:
+		n.count.Add(metrics.LettersForwarded, 1)
+		n.mail(owner, l, payload, true)
+	case moving:
+		n.waiting[l.room] = append(n.waiting[l.room], held{from, *l, slices.Clone(payload)})
+	default:
+		return n.open(l.room)
 	}
-	h.members = append(h.members, m)
-	n.send(m, session.ReliableOrdered, ChannelRoom, TypeWelcome, payload)
+	return nil
 }

@@ -34,6 +34,8 @@ const (
 	ErrState   Error = 35 // not now, such as before Connect
 	ErrRate    Error = 36 // too many of them
 	ErrMove    Error = 37 // a movement against the rules
+
+	ErrInternal Error = 38 // the fault of the receiver
 )
 
 var errorTexts = map[Error]string{
@@ -56,6 +58,7 @@ var errorTexts = map[Error]string{
 	ErrState:      "not now",
 	ErrRate:       "too many",
 	ErrMove:       "movement against the rules",
+	ErrInternal:   "internal error",
 }
 
 // Error describes e in a few words.

@@ -41,6 +41,18 @@ const (
 	Ticks                             // of the application
 	Rejected                          // application messages refused as malformed
 	Violations                        // positions refused or clamped
+	RefusedTypes                      // application messages of unknown types
+	RefusedState                      // that make no sense now, such as outside a room
+	RefusedRate                       // more than a player may send
+	RefusedJoins                      // no room, or no place in it
+	RefusedByGame                     // by the rules of a game
+	RefusedInternal                   // since their handler panicked
+	GamePanics                        // caught in the code of games
+	RoomsOpened                       // by this node
+	RoomsClosed                       // at this node
+	RoomsMoved                        // to another node
+	LettersForwarded                  // to a room that moved
+	TicksLost                         // of rooms, too late to be made up for
 	counters
 )
 
@@ -74,12 +86,24 @@ var names = [counters]string{
 	Ticks:              "ticks",
 	Rejected:           "rejected",
 	Violations:         "violations",
+	RefusedTypes:       "refused_types",
+	RefusedState:       "refused_state",
+	RefusedRate:        "refused_rate",
+	RefusedJoins:       "refused_joins",
+	RefusedByGame:      "refused_by_game",
+	RefusedInternal:    "refused_internal",
+	GamePanics:         "game_panics",
+	RoomsOpened:        "rooms_opened",
+	RoomsClosed:        "rooms_closed",
+	RoomsMoved:         "rooms_moved",
+	LettersForwarded:   "letters_forwarded",
+	TicksLost:          "ticks_lost",
 }
 
 // String is the counter's label.
 func (c Counter) String() string { return names[c] }
 
-// Set is the counters of one worker and its distribution of round-trip times.
+// Set is the counters of one worker and its distributions of times.
 // Only that worker may call Add and Record; anyone may read.
 type Set struct {
 	_      [cacheLine]byte
@@ -89,6 +113,10 @@ type Set struct {
 	// RTT holds round-trip times in microseconds.
 	RTT Histogram
 	_   [cacheLine]byte
+
+	// Tick holds how long ticks of rooms took, in nanoseconds.
+	Tick Histogram
+	_    [cacheLine]byte
 }
 
 // Add increases a counter. A plain read and an atomic store are enough with a
@@ -104,6 +132,7 @@ func (s *Set) Get(c Counter) uint64 { return s.values[c].Load() }
 type Snapshot struct {
 	Values [counters]uint64
 	RTT    Distribution
+	Tick   Distribution
 }
 
 // Collect adds the present content of set to the snapshot. Counters are read
@@ -113,6 +142,7 @@ func (s *Snapshot) Collect(set *Set) {
 		s.Values[i] += set.values[i].Load()
 	}
 	s.RTT.Collect(&set.RTT)
+	s.Tick.Collect(&set.Tick)
 }
 
 // Since is what happened between before and s.
@@ -122,6 +152,7 @@ func (s *Snapshot) Since(before *Snapshot) Snapshot {
 		d.Values[i] -= before.Values[i]
 	}
 	d.RTT.Subtract(&before.RTT)
+	d.Tick.Subtract(&before.Tick)
 	return d
 }
 

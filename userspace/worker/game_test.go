@@ -6,7 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/xrudp/xrudp/userspace/game"
+	"github.com/xrudp/xrudp/userspace/game/plaza"
+	"github.com/xrudp/xrudp/userspace/message"
 	"github.com/xrudp/xrudp/userspace/metrics"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/simnet"
@@ -18,28 +19,28 @@ type player struct {
 	*peer
 	id        uint32
 	chats     map[uint32][]uint32 // numbers by sender
-	positions map[uint32]game.Position
+	positions map[uint32]plaza.Position
 	said      uint32
 }
 
 func (w *world) join(worker int, room uint32) *player {
-	p := &player{peer: w.dial(worker), chats: map[uint32][]uint32{}, positions: map[uint32]game.Position{}}
+	p := &player{peer: w.dial(worker), chats: map[uint32][]uint32{}, positions: map[uint32]plaza.Position{}}
 	p.onGot = func(m session.Message) {
 		switch m.Type {
-		case game.TypeWelcome:
-			welcome, err := game.ParseWelcome(m.Payload)
-			if err != nil {
+		case message.TypeConnected:
+			var c message.Connected
+			if err := message.Parse(m.Payload, &c); err != nil {
 				w.t.Error(err)
 			}
-			p.id = welcome.Player
-		case game.TypeChatFrom:
-			chat, err := game.ParseChatFrom(m.Payload)
+			p.id = c.Player
+		case plaza.TypeChatFrom:
+			chat, err := plaza.ParseChatFrom(m.Payload)
 			if err != nil {
 				w.t.Error(err)
 			}
 			p.chats[chat.Sender] = append(p.chats[chat.Sender], chat.Number)
-		case game.TypePositions:
-			all, err := game.ParsePositions(m.Payload)
+		case plaza.TypePositions:
+			all, err := plaza.ParsePositions(m.Payload)
 			if err != nil {
 				w.t.Error(err)
 			}
@@ -50,11 +51,21 @@ func (w *world) join(worker int, room uint32) *player {
 		}
 	}
 	w.until(10*time.Second, "opening", p.open)
-	if err := p.send(session.ReliableOrdered, 0, game.TypeJoin, game.Join{Room: room}.AppendTo(nil)); err != nil {
+	if err := p.send(session.ReliableOrdered, 0, message.TypeConnect, connect(w.t, room)); err != nil {
 		w.t.Fatal(err)
 	}
-	w.until(10*time.Second, "the welcome", func() bool { return p.id != 0 })
+	w.until(10*time.Second, "the answer to Connect", func() bool { return p.id != 0 })
 	return p
+}
+
+// connect is the payload that asks for a room of the plaza.
+func connect(t testing.TB, room uint32) []byte {
+	t.Helper()
+	b, err := message.Append(nil, &message.Connect{Game: plaza.Name, Name: "x", Room: room})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // One room, players on every worker, a bad path: each hears everything once and
@@ -63,7 +74,7 @@ func TestOneRoomAcrossWorkers(t *testing.T) {
 	for _, workers := range []int{1, 2, 3} {
 		t.Run(fmt.Sprint("workers_", workers), func(t *testing.T) {
 			const players, messages = 6, 50
-			w := newWorld(t, worldConfig{seed: uint64(workers), workers: workers, link: lossy, handler: Game})
+			w := newWorld(t, worldConfig{seed: uint64(workers), workers: workers, link: lossy, handler: Game(plaza.Options())})
 			var all []*player
 			for i := range players {
 				all = append(all, w.join(i%workers, 1))
@@ -75,11 +86,11 @@ func TestOneRoomAcrossWorkers(t *testing.T) {
 						return
 					}
 					p.said++
-					if err := p.send(session.ReliableOrdered, 1, game.TypeChat, game.Chat{Number: p.said, Text: []byte("x")}.AppendTo(nil)); err != nil {
+					if err := p.send(session.ReliableOrdered, 1, plaza.TypeChat, plaza.Chat{Number: p.said, Text: []byte("x")}.AppendTo(nil)); err != nil {
 						t.Fatal(err)
 					}
-					at := game.Position{X: float32(i), Y: float32(p.said) / 10}
-					if err := p.send(session.UnreliableSequenced, 0, game.TypePosition, at.AppendTo(nil)); err != nil {
+					at := plaza.Position{X: float32(i), Y: float32(p.said) / 10}
+					if err := p.send(session.UnreliableSequenced, 0, plaza.TypePosition, at.AppendTo(nil)); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -121,7 +132,7 @@ func TestOneRoomAcrossWorkers(t *testing.T) {
 // While a worker does not read its mail nothing is lost and nobody takes more
 // than the mailbox holds: the others leave packets in their rings.
 func TestMailboxFull(t *testing.T) {
-	w := newWorld(t, worldConfig{workers: 2, handler: Game, kernel: true})
+	w := newWorld(t, worldConfig{workers: 2, handler: Game(plaza.Options()), kernel: true})
 	owner, far := w.join(0, 2), w.join(1, 2)
 	_ = owner
 	near, stopped := w.group.workers[1], w.group.workers[0]
@@ -129,7 +140,7 @@ func TestMailboxFull(t *testing.T) {
 	for total < 3*mailboxSize {
 		for range 30 {
 			total++
-			if err := far.send(session.ReliableOrdered, 1, game.TypeChat, game.Chat{Number: total, Text: []byte("x")}.AppendTo(nil)); err != nil {
+			if err := far.send(session.ReliableOrdered, 1, plaza.TypeChat, plaza.Chat{Number: total, Text: []byte("x")}.AppendTo(nil)); err != nil {
 				total--
 				break
 			}
@@ -166,7 +177,7 @@ func TestMailboxFull(t *testing.T) {
 // Where nobody moves the room is quiet: once a second everyone is told where all
 // are. One that moves is heard of in the next round.
 func TestQuietRoomHardlyTicks(t *testing.T) {
-	w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: Game})
+	w := newWorld(t, worldConfig{link: simnet.Link{Delay: time.Millisecond}, handler: Game(plaza.Options())})
 	k := w.group.workers[0]
 	ticks := func(d time.Duration) uint64 {
 		k.publish()
@@ -181,7 +192,7 @@ func TestQuietRoomHardlyTicks(t *testing.T) {
 	}
 	a, b := w.join(0, 1), w.join(0, 1)
 	move := func(x float32) {
-		if err := a.send(session.UnreliableSequenced, 0, game.TypePosition, game.Position{X: x}.AppendTo(nil)); err != nil {
+		if err := a.send(session.UnreliableSequenced, 0, plaza.TypePosition, plaza.Position{X: x}.AppendTo(nil)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -16,9 +16,10 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/xrudp/xrudp/userspace/commit"
-	"github.com/xrudp/xrudp/userspace/game"
+	"github.com/xrudp/xrudp/userspace/game/plaza"
 	"github.com/xrudp/xrudp/userspace/gate"
 	"github.com/xrudp/xrudp/userspace/internal/monotime"
+	"github.com/xrudp/xrudp/userspace/message"
 	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/transport"
 	"github.com/xrudp/xrudp/userspace/wire"
@@ -134,7 +135,7 @@ func until(t *testing.T, what string, cond func() bool, callers ...*caller) {
 func TestGroupOverUDP(t *testing.T) {
 	for _, workers := range []int{1, 2} {
 		t.Run(fmt.Sprint("workers_", workers), func(t *testing.T) {
-			group, addr := serve(t, workers, Game)
+			group, addr := serve(t, workers, Game(plaza.Options()))
 			var all []*caller
 			for range 6 {
 				all = append(all, call(t, addr))
@@ -156,19 +157,19 @@ func TestGroupOverUDP(t *testing.T) {
 				}
 			}
 			for _, c := range all {
-				if err := c.engine.Send(session.ReliableOrdered, 0, game.TypeJoin, game.Join{Room: 1}.AppendTo(nil)); err != nil {
+				if err := c.engine.Send(session.ReliableOrdered, 0, message.TypeConnect, connect(t, 1)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			until(t, "the welcome", has(game.TypeWelcome, 1), all...)
+			until(t, "the answer to Connect", has(message.TypeConnected, 1), all...)
 			for n := range uint32(5) {
 				for _, c := range all {
-					if err := c.engine.Send(session.ReliableOrdered, 1, game.TypeChat, game.Chat{Number: n, Text: []byte("x")}.AppendTo(nil)); err != nil {
+					if err := c.engine.Send(session.ReliableOrdered, 1, plaza.TypeChat, plaza.Chat{Number: n, Text: []byte("x")}.AppendTo(nil)); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
-			until(t, "the chat", has(game.TypeChatFrom, 5*len(all)), all...)
+			until(t, "the chat", has(plaza.TypeChatFrom, 5*len(all)), all...)
 
 			var seen atomic.Int32
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -210,7 +211,7 @@ func TestGroupOverUDP(t *testing.T) {
 // A handler that panics ends the group with an error; the process decides what
 // becomes of it.
 func TestPanicEndsGroup(t *testing.T) {
-	group, _ := serve(t, 2, Game)
+	group, _ := serve(t, 2, Game(plaza.Options()))
 	group.workers[1].Do(func() { panic("boom") })
 	select {
 	case <-group.Done():
@@ -240,7 +241,7 @@ func onCPU(t *testing.T, thread int) (ns uint64) {
 // machine shows.
 func TestIdleCPU(t *testing.T) {
 	const bound = 0.01
-	group, addr := serve(t, 1, Game)
+	group, addr := serve(t, 1, Game(plaza.Options()))
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	thread := 0
@@ -267,9 +268,9 @@ func TestIdleCPU(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	send(session.ReliableOrdered, game.TypeJoin, game.Join{Room: 1}.AppendTo(nil))
-	until(t, "the welcome", func() bool { return len(c.got) > 0 }, c)
-	send(session.Unreliable, game.TypePosition, game.Position{}.AppendTo(nil))
+	send(session.ReliableOrdered, message.TypeConnect, connect(t, 1))
+	until(t, "the answer to Connect", func() bool { return len(c.got) > 0 }, c)
+	send(session.Unreliable, plaza.TypePosition, plaza.Position{}.AppendTo(nil))
 	c.step()
 	share("with a player that stands still", time.Second)
 }

@@ -358,6 +358,9 @@ func (w *Worker) Workers() int { return w.regions.Geometry().Workers }
 // Now is the time of the present pass in nanoseconds.
 func (w *Worker) Now() uint64 { return w.now }
 
+// Clock is the time in nanoseconds, for measuring.
+func (w *Worker) Clock() uint64 { return w.opts.Clock() }
+
 // Metrics is the worker's counters. It may be called from anywhere; only the
 // worker's thread may count.
 func (w *Worker) Metrics() *metrics.Set { return &w.metrics }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/client"
-	"github.com/xrudp/xrudp/userspace/game"
+	"github.com/xrudp/xrudp/userspace/game/plaza"
 )
 
 // EchoOptions adjust Echo. The zero value works.
@@ -217,7 +217,7 @@ func (l *echoLoad) connect(ctx context.Context, servers EchoServers, address str
 
 // echoed takes an answer, which says when its question was asked.
 func (l *echoLoad) echoed(_ *client.Conn, m client.Message) {
-	if m.Type != game.TypeEchoed || len(m.Payload) != echoPayload {
+	if m.Type != plaza.TypeEchoed || len(m.Payload) != echoPayload {
 		return
 	}
 	l.echoes.add(time.Since(l.start) - time.Duration(binary.BigEndian.Uint64(m.Payload)))
@@ -276,7 +276,7 @@ func (l *echoLoad) send(ctx context.Context, d time.Duration) (sent uint64, err 
 		}
 		binary.BigEndian.PutUint64(payload, uint64(time.Since(l.start)))
 		conn := l.conns[next%len(l.conns)]
-		switch err := conn.Send(client.ReliableOrdered, 1, game.TypeEcho, payload); {
+		switch err := conn.Send(client.ReliableOrdered, 1, plaza.TypeEcho, payload); {
 		case err == nil:
 			sent++
 		case !errors.Is(err, client.ErrWouldBlock):

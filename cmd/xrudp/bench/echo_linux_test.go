@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/xrudp/xrudp/userspace/commit"
+	"github.com/xrudp/xrudp/userspace/game/plaza"
 	"github.com/xrudp/xrudp/userspace/gate"
 	"github.com/xrudp/xrudp/userspace/transport"
 	"github.com/xrudp/xrudp/userspace/worker"
@@ -40,7 +41,7 @@ func (s *localServers) Start(_ context.Context, t Transport) (string, func() err
 		return "", nil, err
 	}
 	group, err := worker.NewGroup([]worker.Options{{
-		Regions: regions, Transport: sockets[0], Gate: g, NoPin: true, Handler: worker.Game, Logger: zerolog.Nop(),
+		Regions: regions, Transport: sockets[0], Gate: g, NoPin: true, Handler: worker.Game(plaza.Options()), Logger: zerolog.Nop(),
 	}})
 	if err != nil {
 		return "", nil, err

@@ -21,7 +21,7 @@ import (
 	"github.com/xrudp/xrudp/loader/lab/labtest"
 	"github.com/xrudp/xrudp/userspace/client"
 	"github.com/xrudp/xrudp/userspace/commit"
-	"github.com/xrudp/xrudp/userspace/game"
+	"github.com/xrudp/xrudp/userspace/game/plaza"
 	"github.com/xrudp/xrudp/userspace/gate"
 	"github.com/xrudp/xrudp/userspace/metrics"
 	"github.com/xrudp/xrudp/userspace/worker"
@@ -47,7 +47,7 @@ func open(t testing.TB, l *lab.Lab, cfg config.Config) (s *Server, err error) {
 	t.Helper()
 	t.Cleanup(func() { _ = loader.Remove(loader.DefaultPinRoot, cfg.Instance) })
 	doErr := l.Server.Do(func() error {
-		s, err = Open(cfg, worker.Game, zerolog.Nop())
+		s, err = Open(cfg, worker.Game(plaza.Options()), zerolog.Nop())
 		return nil
 	})
 	if doErr != nil {
@@ -95,11 +95,11 @@ func playFrom(t *testing.T, from lab.End, server netip.Addr) {
 	conn := dial(ctx, t, from, server)
 	defer conn.Close()
 	for _, mode := range []client.Mode{client.ReliableOrdered, client.Unreliable} {
-		if err := conn.Send(mode, 0, game.TypeEcho, []byte("ping")); err != nil {
+		if err := conn.Send(mode, 0, plaza.TypeEcho, []byte("ping")); err != nil {
 			t.Fatal(err)
 		}
 		m, err := conn.Receive(ctx)
-		if err != nil || m.Type != game.TypeEchoed || m.Mode != mode || string(m.Payload) != "ping" {
+		if err != nil || m.Type != plaza.TypeEchoed || m.Mode != mode || string(m.Payload) != "ping" {
 			t.Fatalf("%v echo: %+v, %v", mode, m, err)
 		}
 	}
@@ -459,7 +459,7 @@ func TestBusyPoll(t *testing.T) {
 						return err
 					}
 				}
-				s, err = Open(cfg, worker.Game, zerolog.Nop())
+				s, err = Open(cfg, worker.Game(plaza.Options()), zerolog.Nop())
 				want(tt.irqs, tt.flushTimeout)
 				return err
 			})
@@ -513,14 +513,14 @@ func TestUDPState(t *testing.T) {
 	cfg := config.Default()
 	cfg.Mode, cfg.Listen, cfg.StateDir, cfg.MaxSessions, cfg.CommitSlots = config.ModeUDP, "127.0.0.1:47113", t.TempDir(), 64, 64
 	cfg.Workers = 1
-	s, err := Open(cfg, worker.Game, zerolog.Nop())
+	s, err := Open(cfg, worker.Game(plaza.Options()), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r := s.Report(); r.KeptIn == "" || r.Reused || len(r.Warnings) != 0 {
 		t.Errorf("first: %+v", r)
 	}
-	if _, err := Open(cfg, worker.Game, zerolog.Nop()); err == nil || !strings.Contains(err.Error(), "runs already") {
+	if _, err := Open(cfg, worker.Game(plaza.Options()), zerolog.Nop()); err == nil || !strings.Contains(err.Error(), "runs already") {
 		t.Errorf("the same instance twice: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -537,7 +537,7 @@ func TestUDPState(t *testing.T) {
 	if err := release(); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = Open(cfg, worker.Game, zerolog.Nop()); err != nil {
+	if s, err = Open(cfg, worker.Game(plaza.Options()), zerolog.Nop()); err != nil {
 		t.Fatal(err)
 	}
 	if r := s.Report(); r.Geometry.Workers != 1 || !r.Reused || len(r.Warnings) != 1 {
@@ -547,7 +547,7 @@ func TestUDPState(t *testing.T) {
 	finish(t, s)
 
 	// A clean exit leaves nothing, so the configured shape applies.
-	if s, err = Open(cfg, worker.Game, zerolog.Nop()); err != nil {
+	if s, err = Open(cfg, worker.Game(plaza.Options()), zerolog.Nop()); err != nil {
 		t.Fatal(err)
 	}
 	if r := s.Report(); r.Geometry.Workers != 2 || r.Reused {
@@ -575,7 +575,7 @@ func TestUDPState(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(cfg, worker.Game, zerolog.Nop()); err == nil || !strings.Contains(err.Error(), "schema") {
+	if _, err := Open(cfg, worker.Game(plaza.Options()), zerolog.Nop()); err == nil || !strings.Contains(err.Error(), "schema") {
 		t.Errorf("a file of another schema: %v", err)
 	}
 	if _, err := os.Stat(path); err != nil {
@@ -584,7 +584,7 @@ func TestUDPState(t *testing.T) {
 
 	// Nowhere to write: served all the same, and said.
 	cfg.StateDir = "/proc/nowhere"
-	if s, err = Open(cfg, worker.Game, zerolog.Nop()); err != nil {
+	if s, err = Open(cfg, worker.Game(plaza.Options()), zerolog.Nop()); err != nil {
 		t.Fatal(err)
 	}
 	if r := s.Report(); r.KeptIn != "" || len(r.Warnings) != 1 {

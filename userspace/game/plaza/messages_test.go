@@ -1,4 +1,4 @@
-package game
+package plaza
 
 import (
 	"bytes"
@@ -12,9 +12,6 @@ import (
 // result again.
 func reencode(typ uint8, b []byte) ([]byte, error) {
 	switch typ {
-	case TypeJoin:
-		m, err := ParseJoin(b)
-		return m.AppendTo(nil), err
 	case TypePosition:
 		m, err := ParsePosition(b)
 		return m.AppendTo(nil), err
@@ -26,9 +23,6 @@ func reencode(typ uint8, b []byte) ([]byte, error) {
 		return m.AppendTo(nil), nil
 	case TypeAction:
 		m, err := ParseAction(b)
-		return m.AppendTo(nil), err
-	case TypeWelcome:
-		m, err := ParseWelcome(b)
 		return m.AppendTo(nil), err
 	case TypeJoined, TypeLeft:
 		m, err := ParsePlayer(b)
@@ -77,12 +71,10 @@ func TestEncoding(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		{"join", TypeJoin, Join{Room: 0x01020304}.AppendTo(nil), "01020304"},
 		{"position", TypePosition, Position{1, -2, 0.5}.AppendTo(nil), "3f800000 c0000000 3f000000"},
 		{"chat", TypeChat, Chat{7, []byte("hé")}.AppendTo(nil), "00000007 68c3a9"},
 		{"action", TypeAction, Action{8, 0x1122, []byte{9}}.AppendTo(nil), "00000008 1122 09"},
 		{"action_without_data", TypeAction, Action{8, 1, nil}.AppendTo(nil), "00000008 0001"},
-		{"welcome", TypeWelcome, Welcome{1, 2, 3}.AppendTo(nil), "00000001 00000002 00000003"},
 		{"joined", TypeJoined, AppendPlayer(nil, 5), "00000005"},
 		{
 			"positions", TypePositions,
@@ -123,7 +115,6 @@ func TestParseRejects(t *testing.T) {
 		typ  uint8
 		in   []byte
 	}{
-		{"join_with_tail", TypeJoin, make([]byte, 5)},
 		{"position_with_tail", TypePosition, make([]byte, 13)},
 		{"chat_without_text", TypeChat, make([]byte, 4)},
 		{"chat_too_long", TypeChat, long},
@@ -148,13 +139,12 @@ func TestParseRejects(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add(uint8(TypeJoin), []byte{0, 0, 0, 1})
+	f.Add(uint8(TypeJoined), []byte{0, 0, 0, 1})
 	f.Add(uint8(TypePosition), Position{1, 2, float32(math.NaN())}.AppendTo(nil))
 	f.Add(uint8(TypeChat), Chat{1, []byte("hello")}.AppendTo(nil))
 	f.Add(uint8(TypeAction), Action{1, 2, []byte{3}}.AppendTo(nil))
 	f.Add(uint8(TypeBuild), Build{1, []byte{3}}.AppendTo(nil))
 	f.Add(uint8(TypeBuilt), Built{1, 2, []byte{3}}.AppendTo(nil))
-	f.Add(uint8(TypeWelcome), Welcome{1, 2, 3}.AppendTo(nil))
 	f.Add(uint8(TypeChatFrom), ChatFrom{1, Chat{2, []byte("hello")}}.AppendTo(nil))
 	f.Add(uint8(TypeActionFrom), ActionFrom{1, Action{2, 3, nil}}.AppendTo(nil))
 	f.Add(uint8(TypePositions), AppendPositions(nil, 1, []Placed{{2, Position{3, 4, 5}}}))

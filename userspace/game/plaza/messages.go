@@ -1,4 +1,4 @@
-package game
+package plaza
 
 import (
 	"encoding/binary"
@@ -10,27 +10,24 @@ import (
 
 // Message types, clients' first. MESSAGES.md describes them.
 const (
-	TypeJoin     = 0x01
-	TypeLeave    = 0x02
-	TypePosition = 0x03
-	TypeChat     = 0x04
-	TypeAction   = 0x05
-	TypeEcho     = 0x06
-	TypeBuild    = 0x07
+	TypePosition = 0x10
+	TypeChat     = 0x11
+	TypeAction   = 0x12
+	TypeEcho     = 0x13
+	TypeBuild    = 0x14
 
-	TypeWelcome    = 0x81
-	TypeJoined     = 0x82
-	TypeLeft       = 0x83
-	TypePositions  = 0x84
-	TypeChatFrom   = 0x85
-	TypeActionFrom = 0x86
-	TypeEchoed     = 0x87
-	TypeBuilt      = 0x88
+	TypeJoined     = 0x90
+	TypeLeft       = 0x91
+	TypePositions  = 0x92
+	TypeChatFrom   = 0x93
+	TypeActionFrom = 0x94
+	TypeEchoed     = 0x95
+	TypeBuilt      = 0x96
 )
 
 // Channels that the server's messages use, and clients should.
 const (
-	ChannelRoom     = 0 // join, leave and their answers, reliable
+	ChannelRoom     = 0 // joined and left, reliable
 	ChannelPosition = 0 // unreliable sequenced, a space of its own
 	ChannelChat     = 1
 	ChannelAction   = 2
@@ -49,9 +46,6 @@ const (
 )
 
 var errLength = errors.New("wrong length")
-
-// Join asks for a place in a room.
-type Join struct{ Room uint32 }
 
 // Position says where the sender is.
 type Position struct{ X, Y, Z float32 }
@@ -82,9 +76,6 @@ type Built struct {
 	Sum    uint32 // CRC-32 (IEEE) of the plan as it arrived at the server
 	Plan   []byte
 }
-
-// Welcome answers a Join.
-type Welcome struct{ Player, Room, Present uint32 }
 
 // ChatFrom is a relayed Chat.
 type ChatFrom struct {
@@ -128,9 +119,6 @@ func position(b []byte) Position {
 }
 
 // AppendTo appends the payload to b.
-func (m Join) AppendTo(b []byte) []byte { return binary.BigEndian.AppendUint32(b, m.Room) }
-
-// AppendTo appends the payload to b.
 func (m Position) AppendTo(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, math.Float32bits(m.X))
 	b = binary.BigEndian.AppendUint32(b, math.Float32bits(m.Y))
@@ -141,7 +129,7 @@ func (m Position) AppendTo(b []byte) []byte {
 // bytes.
 func (m Chat) AppendTo(b []byte) []byte {
 	if !legalText(m.Text) {
-		panic("game: chat text is not 1 to 512 bytes of UTF-8")
+		panic("plaza: chat text is not 1 to 512 bytes of UTF-8")
 	}
 	b = binary.BigEndian.AppendUint32(b, m.Number)
 	return append(b, m.Text...)
@@ -150,7 +138,7 @@ func (m Chat) AppendTo(b []byte) []byte {
 // AppendTo appends the payload to b. Data must not exceed MaxAction bytes.
 func (m Action) AppendTo(b []byte) []byte {
 	if len(m.Data) > MaxAction {
-		panic("game: action data exceeds 256 bytes")
+		panic("plaza: action data exceeds 256 bytes")
 	}
 	b = binary.BigEndian.AppendUint32(b, m.Number)
 	b = binary.BigEndian.AppendUint16(b, m.Kind)
@@ -160,7 +148,7 @@ func (m Action) AppendTo(b []byte) []byte {
 // AppendTo appends the payload to b. The plan must be of 1 to MaxPlan bytes.
 func (m Build) AppendTo(b []byte) []byte {
 	if !legalPlan(m.Plan) {
-		panic("game: plan is not of 1 to 65536 bytes")
+		panic("plaza: plan is not of 1 to 65536 bytes")
 	}
 	return append(binary.BigEndian.AppendUint32(b, m.Number), m.Plan...)
 }
@@ -168,7 +156,7 @@ func (m Build) AppendTo(b []byte) []byte {
 // AppendTo appends the payload to b, as Build.AppendTo does.
 func (m Built) AppendTo(b []byte) []byte {
 	if !legalPlan(m.Plan) {
-		panic("game: plan is not of 1 to 65536 bytes")
+		panic("plaza: plan is not of 1 to 65536 bytes")
 	}
 	b = binary.BigEndian.AppendUint32(b, m.Number)
 	b = binary.BigEndian.AppendUint32(b, m.Sum)
@@ -176,13 +164,6 @@ func (m Built) AppendTo(b []byte) []byte {
 }
 
 func legalPlan(plan []byte) bool { return len(plan) > 0 && len(plan) <= MaxPlan }
-
-// AppendTo appends the payload to b.
-func (m Welcome) AppendTo(b []byte) []byte {
-	b = binary.BigEndian.AppendUint32(b, m.Player)
-	b = binary.BigEndian.AppendUint32(b, m.Room)
-	return binary.BigEndian.AppendUint32(b, m.Present)
-}
 
 // AppendTo appends the payload to b, as Chat.AppendTo does.
 func (m ChatFrom) AppendTo(b []byte) []byte {
@@ -203,7 +184,7 @@ func AppendPlayer(b []byte, player uint32) []byte {
 // MaxPositions entries.
 func AppendPositions(b []byte, round uint32, all []Placed) []byte {
 	if len(all) == 0 || len(all) > MaxPositions {
-		panic("game: a positions message has 1 to 64 entries")
+		panic("plaza: a positions message has 1 to 64 entries")
 	}
 	b = binary.BigEndian.AppendUint32(b, round)
 	for i := range all {
@@ -211,14 +192,6 @@ func AppendPositions(b []byte, round uint32, all []Placed) []byte {
 		b = all[i].Position.AppendTo(b)
 	}
 	return b
-}
-
-// ParseJoin reads the payload of a join.
-func ParseJoin(b []byte) (Join, error) {
-	if len(b) != 4 {
-		return Join{}, fmt.Errorf("parse join: %w", errLength)
-	}
-	return Join{binary.BigEndian.Uint32(b)}, nil
 }
 
 // ParsePosition reads the payload of a position, with whatever coordinates.
@@ -268,18 +241,6 @@ func ParseBuilt(b []byte) (Built, error) {
 		return Built{}, fmt.Errorf("parse built: %w", errLength)
 	}
 	return Built{binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:]), b[8:]}, nil
-}
-
-// ParseWelcome reads the payload of a welcome.
-func ParseWelcome(b []byte) (Welcome, error) {
-	if len(b) != 12 {
-		return Welcome{}, fmt.Errorf("parse welcome: %w", errLength)
-	}
-	return Welcome{
-		binary.BigEndian.Uint32(b),
-		binary.BigEndian.Uint32(b[4:]),
-		binary.BigEndian.Uint32(b[8:]),
-	}, nil
 }
 
 // ParsePlayer reads the payload of joined and left.

@@ -1,0 +1,67 @@
+package game
+
+import (
+	"github.com/xrudp/xrudp/userspace/message"
+	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/wire"
+)
+
+// bucket is what is left of a Rate.
+type bucket struct {
+	spent float64
+	at    uint64
+}
+
+// take reports whether one more is within the rate.
+func (b *bucket) take(r Rate, now uint64) bool {
+	if r.PerSecond <= 0 {
+		return true
+	}
+	b.spent = max(0, b.spent-float64(now-b.at)/1e9*r.PerSecond)
+	b.at = now
+	if b.spent+1 > r.Burst {
+		return false
+	}
+	b.spent++
+	return true
+}
+
+// class is what a message counts as.
+type class uint8
+
+const (
+	positions class = iota
+	actions
+	large
+	other
+	classes
+)
+
+func classOf(m *session.Message) class {
+	switch {
+	case len(m.Payload) > wire.MaxPayload:
+		return large
+	case !m.Mode.Reliable():
+		return positions
+	case m.Type == message.TypePlayerAction:
+		return actions
+	default:
+		return other
+	}
+}
+
+func (l *Limits) of(c class) Rate {
+	switch c {
+	case positions:
+		return l.Positions
+	case actions:
+		return l.Actions
+	case large:
+		return l.Large
+	default:
+		return l.Other
+	}
+}
+
+// refusals is how often a client is told of what it does wrong.
+var refusals = Rate{PerSecond: 10, Burst: 20}

@@ -1,0 +1,65 @@
+package game
+
+import "github.com/xrudp/xrudp/userspace/metrics"
+
+// balance gives a room to the node with the least load where this one is busy and
+// both are better off.
+func (n *Node) balance(now uint64, load uint32) {
+	period := now - n.balanced
+	n.balanced = now
+	var best *Room
+	if to, least := n.dir.idlest(n.self); to >= 0 && !n.opts.KeepRooms && load > 5e5 && load > least+2e5 {
+		// Half of the difference would make them equal.
+		gap := uint64(load-least) / 2
+		var most uint64
+		for _, r := range n.rooms {
+			if part := r.cost * 1e6 / period; part > most && part <= gap {
+				best, most = r, part
+			}
+		}
+		if best != nil {
+			n.move(best, to)
+		}
+	}
+	for _, r := range n.rooms {
+		r.cost = 0
+	}
+}
+
+// move hands a room that is not closing to another node. Both ends of every
+// stream go by the numbers of letters, which move with the room:
+//
+//	owner                  new owner              node of a player
+//	room in the directory
+//	take  ---------------> picks the room up
+//	                       moved  --------------> sends to the new owner
+//	letters from there <-------------------------
+//	      ---------------> in their turn
+//
+// What comes before its turn waits for what is still on the way by the former
+// owner.
+func (n *Node) move(r *Room, to int) {
+	r.node = nil
+	n.disown(r)
+	n.dir.hand(r, to)
+	n.count.Add(metrics.RoomsMoved, 1)
+	n.mail(to, &letter{kind: letterTake, room: r.id}, nil, true)
+}
+
+// take picks up a room that another node handed over.
+func (n *Node) take(id uint32) {
+	r := n.dir.take(id)
+	r.cost = 0
+	n.adopt(r)
+	for node := range r.links {
+		if r.links[node].players > 0 {
+			r.say(node, &letter{kind: letterMoved}, nil, true)
+		}
+	}
+	waiting := n.waiting[id]
+	delete(n.waiting, id)
+	for i := range waiting {
+		r.arrive(&waiting[i].letter, waiting[i].payload)
+	}
+	r.settle()
+}

@@ -1,0 +1,157 @@
+package game
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/xrudp/xrudp/userspace/message"
+	"github.com/xrudp/xrudp/userspace/metrics"
+	"github.com/xrudp/xrudp/userspace/session"
+)
+
+// stay is a peer's time in a room, and what it expects.
+type stay struct {
+	*peer
+	in     bool
+	player uint32 // 0 before the answer
+	said   uint32
+	asked  uint32
+
+	heardAll  uint32 // the room's own number
+	heardSelf uint32
+	answered  uint32
+	loose     uint32 // greatest number of its own heard of unreliable ones
+	sentLoose uint32
+}
+
+// check goes through what the peer got since the last call.
+func (s *stay) check() error {
+	for _, m := range s.got {
+		if s.player == 0 && m.Type != message.TypeConnected {
+			return fmt.Errorf("type %#x before the answer to Connect", m.Type)
+		}
+		if !s.in {
+			return fmt.Errorf("type %#x outside the room", m.Type)
+		}
+		switch m.Type {
+		case message.TypeConnected:
+			var c message.Connected
+			if err := message.Parse(m.Payload, &c); err != nil || s.player != 0 {
+				return fmt.Errorf("connected again as %+v, %v", c, err)
+			}
+			s.player = c.Player
+		case typeSaid:
+			from, n := binary.BigEndian.Uint32(m.Payload), binary.BigEndian.Uint32(m.Payload[4:])
+			all := binary.BigEndian.Uint32(m.Payload[8:])
+			if s.heardAll != 0 && all != s.heardAll+1 {
+				return fmt.Errorf("message %d of the room after %d", all, s.heardAll)
+			}
+			s.heardAll = all
+			if from == s.player {
+				if n != s.heardSelf+1 {
+					return fmt.Errorf("own message %d after %d", n, s.heardSelf)
+				}
+				s.heardSelf = n
+			}
+		case typeAnswer:
+			n := binary.BigEndian.Uint32(m.Payload)
+			if n != s.answered+1 {
+				return fmt.Errorf("answer %d after %d", n, s.answered)
+			}
+			s.answered = n
+		case typeHeard:
+			from, n := binary.BigEndian.Uint32(m.Payload), binary.BigEndian.Uint32(m.Payload[4:])
+			if from == s.player {
+				if n <= s.loose {
+					return fmt.Errorf("unreliable message %d after %d", n, s.loose)
+				}
+				s.loose = n
+			}
+		default:
+			return fmt.Errorf("got type %#x", m.Type)
+		}
+	}
+	s.got = s.got[:0]
+	return nil
+}
+
+// Rooms move at random while players join, leave, speak and ask, and letters take
+// their time: each message arrives once and in order, both ways, and nothing is
+// left in the end.
+func TestMovesLoseNothing(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint("seed_", seed), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			nodes := 2 + rng.IntN(4)
+			w := newWorld(t, nodes, relays())
+			w.rng = rng
+			w.slow = []uint64{1, 5 * ms, 100 * ms}[rng.IntN(3)]
+			w.lossy = rng.IntN(2) == 0
+			var all []*stay
+			for range 3 + rng.IntN(10) {
+				all = append(all, &stay{peer: w.connect(rng.IntN(nodes))})
+			}
+			check := func() {
+				t.Helper()
+				for i, s := range all {
+					if err := s.check(); err != nil {
+						t.Fatalf("peer %d at node %d: %v", i, s.node.self, err)
+					}
+				}
+			}
+			for range 3000 {
+				s := all[rng.IntN(len(all))]
+				switch k := rng.IntN(40); {
+				case k == 0 && !s.in:
+					*s = stay{peer: s.peer, in: true}
+					s.join("relay", 1+uint32(rng.IntN(2)))
+				case k == 1 && s.in:
+					s.leave()
+					s.in = false
+				case k == 2:
+					if r := w.room(1 + uint32(rng.IntN(2))); r != nil && !r.closing {
+						if to := rng.IntN(nodes); w.nodes[to] != r.node {
+							r.node.move(r, to)
+						}
+					}
+				case k == 3:
+					w.run(rng.Uint64N(20 * ms))
+				case k < 15:
+					w.step(w.now + 20*ms)
+				case !s.in:
+				case k < 25:
+					s.said++
+					s.say(typeSay, number(s.said))
+				case k < 30:
+					s.sentLoose++
+					s.node.Message(s.peer, session.Message{Mode: session.Unreliable, Type: typeLoose, Payload: number(s.sentLoose)})
+				default:
+					s.asked++
+					s.say(typeAsk, number(s.asked))
+				}
+				check()
+			}
+			w.settle()
+			check()
+			for i, s := range all {
+				if s.in && (s.player == 0 || s.heardSelf != s.said || s.answered != s.asked) {
+					t.Errorf("peer %d is player %d, heard %d of its %d messages and %d of %d answers",
+						i, s.player, s.heardSelf, s.said, s.answered, s.asked)
+				}
+				if s.in {
+					s.leave()
+				}
+			}
+			w.settle()
+			w.idle()
+			if got := w.total(metrics.RoomsMoved); got < 10 {
+				t.Errorf("rooms moved %d times only", got)
+			}
+			if n := w.total(metrics.GamePanics); n != 0 {
+				t.Errorf("%d panics", n)
+			}
+		})
+	}
+}
