@@ -2,13 +2,19 @@ package game
 
 import "github.com/xrudp/xrudp/userspace/metrics"
 
-// balance gives a room to the node with the least load where this one is busy and
-// both are better off.
+// A node gives rooms away when it spends more than busyLoad of its time in ticks,
+// in millionths, and another unevenLoad less.
+const (
+	busyLoad   = 500_000
+	unevenLoad = 200_000
+)
+
+// balance gives a room to the node with the least load where both are better off.
 func (n *Node) balance(now uint64, load uint32) {
 	period := now - n.balanced
 	n.balanced = now
 	var best *Room
-	if to, least := n.dir.idlest(n.self); to >= 0 && !n.opts.KeepRooms && load > 5e5 && load > least+2e5 {
+	if to, least := n.dir.idlest(n.self); to >= 0 && !n.opts.KeepRooms && load > busyLoad && load > least+unevenLoad {
 		// Half of the difference would make them equal.
 		gap := uint64(load-least) / 2
 		var most uint64
@@ -18,6 +24,8 @@ func (n *Node) balance(now uint64, load uint32) {
 			}
 		}
 		if best != nil {
+			// Until the nodes have measured again.
+			n.dir.nodes[to].load.Add(uint32(most))
 			n.move(best, to)
 		}
 	}

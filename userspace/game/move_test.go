@@ -29,7 +29,7 @@ type stay struct {
 // check goes through what the peer got since the last call.
 func (s *stay) check() error {
 	for _, m := range s.got {
-		if s.player == 0 && m.Type != message.TypeConnected {
+		if s.player == 0 && m.Type != message.TypeConnected && m.Type != message.TypeRefused {
 			return fmt.Errorf("type %#x before the answer to Connect", m.Type)
 		}
 		if !s.in {
@@ -42,6 +42,14 @@ func (s *stay) check() error {
 				return fmt.Errorf("connected again as %+v, %v", c, err)
 			}
 			s.player = c.Player
+		case message.TypeDisconnect:
+			s.in = false
+		case message.TypeRefused:
+			var r message.Refused
+			if err := message.Parse(m.Payload, &r); err != nil || r.Type != message.TypeConnect || r.Code != message.ErrRoom {
+				return fmt.Errorf("refused: %+v, %v", r, err)
+			}
+			s.in = false
 		case typeSaid:
 			from, n := binary.BigEndian.Uint32(m.Payload), binary.BigEndian.Uint32(m.Payload[4:])
 			all := binary.BigEndian.Uint32(m.Payload[8:])
@@ -77,8 +85,8 @@ func (s *stay) check() error {
 	return nil
 }
 
-// Rooms move at random while players join, leave, speak and ask, and letters take
-// their time: each message arrives once and in order, both ways, and nothing is
+// Rooms move at random while players join, leave, speak, ask and are kicked, rooms
+// are closed, and letters take their time: each message arrives once and in order, both ways, and nothing is
 // left in the end.
 func TestMovesLoseNothing(t *testing.T) {
 	for seed := range uint64(60) {
@@ -89,6 +97,7 @@ func TestMovesLoseNothing(t *testing.T) {
 			w.rng = rng
 			w.slow = []uint64{1, 5 * ms, 100 * ms}[rng.IntN(3)]
 			w.lossy = rng.IntN(2) == 0
+			ends := seed%2 == 0 // of stays and rooms, not asked for by the player
 			var all []*stay
 			for range 3 + rng.IntN(10) {
 				all = append(all, &stay{peer: w.connect(rng.IntN(nodes))})
@@ -121,6 +130,8 @@ func TestMovesLoseNothing(t *testing.T) {
 				case k < 15:
 					w.step(w.now + 20*ms)
 				case !s.in:
+				case k == 15 && ends && rng.IntN(20) == 0:
+					s.say(typeFail, []byte{3 + byte(rng.IntN(2))})
 				case k < 25:
 					s.said++
 					s.say(typeSay, number(s.said))

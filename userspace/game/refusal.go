@@ -35,12 +35,14 @@ var errPanic = Refuse(message.ErrInternal, "")
 // explain is what a sender is told of an error.
 func explain(err error) (code message.Error, text string) {
 	if r, ok := errors.AsType[*Refusal](err); ok {
-		return r.Code, r.Text[:min(len(r.Text), message.MaxNote)]
+		code, text = r.Code, r.Text[:min(len(r.Text), message.MaxNote)]
+	} else {
+		code, _ = errors.AsType[message.Error](err)
 	}
-	if code, ok := errors.AsType[message.Error](err); ok {
-		return code, ""
+	if code == 0 {
+		code = message.ErrDenied
 	}
-	return message.ErrDenied, ""
+	return code, text
 }
 
 // reasonOf is the counter of a refusal.

@@ -147,6 +147,7 @@ func (n *Node) sweep() {
 	n.swept = true
 	if len(n.rooms) == 0 {
 		n.next = math.MaxUint64
+		n.dir.nodes[n.self].load.Store(0)
 	}
 }
 

@@ -23,7 +23,7 @@ type world struct {
 	t     testing.TB
 	rng   *rand.Rand
 	now   uint64
-	spend uint64 // how far Clock goes with each look
+	spent []uint64 // ns that each node has worked, of which Now knows nothing
 	dir   *Directory
 	nodes []*Node
 	count []*metrics.Set
@@ -45,10 +45,7 @@ type host struct {
 
 func (h host) Now() uint64 { return h.now }
 
-func (h host) Clock() uint64 {
-	h.world.now += h.spend
-	return h.now
-}
+func (h host) Clock() uint64 { return h.now + h.spent[h.self] }
 
 func (h host) Mail(to int, letter []byte, must bool) {
 	if to == h.self || len(letter) > MaxLetter {
@@ -71,6 +68,7 @@ func (h host) Mail(to int, letter []byte, must bool) {
 func newWorld(t testing.TB, nodes int, opts Options) *world {
 	w := &world{t: t, now: 1e12, rng: rand.New(rand.NewPCG(uint64(nodes), 7)), post: map[[2]int][]sent{}}
 	w.dir = NewDirectory(opts)
+	w.spent = make([]uint64, nodes)
 	for i := range nodes {
 		count := new(metrics.Set)
 		w.count = append(w.count, count)
@@ -265,6 +263,7 @@ type relay struct {
 	ticks []Tick
 	deny  error
 	panic bool
+	work  func(*Room) // of a tick
 }
 
 func (l *relay) Join(p *Player) error {
@@ -279,6 +278,9 @@ func (l *relay) Leave(_ *Player, why Why) { l.left[why]++ }
 
 func (l *relay) Tick(t Tick) {
 	l.ticks = append(l.ticks, t)
+	if l.work != nil {
+		l.work(l.room)
+	}
 	if l.panic {
 		panic("tick")
 	}
