@@ -73,8 +73,7 @@ func FuzzNode(f *testing.F) {
 		w.run(100 * ms)
 		w.idle()
 		if w.total(metrics.GamePanics) != w.total(metrics.RefusedInternal) {
-			// Each was in a handler, whose sender was refused. Those of unreliable
-			// messages count as well.
+			// Each was in a handler.
 			t.Errorf("%d panics, %d refusals", w.total(metrics.GamePanics), w.total(metrics.RefusedInternal))
 		}
 	})

@@ -152,6 +152,7 @@ func (n *Node) Message(p Peer, m session.Message) {
 	}
 	if err := n.dispatch(c, &m); err != nil {
 		code, text := explain(err)
+		n.count.Add(reasonOf(code), 1)
 		n.refuse(c, m.Mode, m.Type, 0, code, text)
 	}
 }
@@ -268,7 +269,6 @@ func (n *Node) tellTime(c *Client, m *session.Message) error {
 // refuse tells a client why nothing came of a message, unless that could be
 // lost anyway.
 func (n *Node) refuse(c *Client, mode session.Mode, typ uint8, number uint32, code message.Error, text string) {
-	n.count.Add(reasonOf(code), 1)
 	if !mode.Reliable() || !c.scolded.take(refusals, n.host.Now()) {
 		return
 	}

@@ -221,8 +221,8 @@ func (r *Room) handle(p *Player, m *session.Message) (number uint32, err error) 
 // refuse has the player's node tell it why nothing came of a message.
 func (r *Room) refuse(p *Player, m *session.Message, number uint32, err error) {
 	code, text := explain(err)
+	r.node.count.Add(reasonOf(code), 1)
 	if !m.Mode.Reliable() {
-		r.node.count.Add(reasonOf(code), 1)
 		return
 	}
 	l := letter{kind: letterRefuse, mode: m.Mode, typ: m.Type, handle: p.at.handle, extra: number}
@@ -279,6 +279,7 @@ func (r *Room) join(at address, l *letter, payload []byte) {
 	if err := r.admit(p); err != nil {
 		r.forget(p)
 		code, text := explain(err)
+		r.node.count.Add(reasonOf(code), 1)
 		r.say(at.node, &letter{kind: letterEnd, typ: message.TypeConnect, handle: at.handle}, r.note(code, text), true)
 		return
 	}
