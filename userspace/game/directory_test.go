@@ -56,6 +56,7 @@ func TestDirectoryUnderConcurrency(t *testing.T) {
 				}
 			}
 			for _, s := range seats {
+				taken[s.room].Add(-1)
 				d.release(s.room)
 				d.closeIfEmpty(s.room)
 			}

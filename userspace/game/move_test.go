@@ -22,7 +22,7 @@ type stay struct {
 	heardAll  uint32 // the room's own number
 	heardSelf uint32
 	answered  uint32
-	loose     uint32 // greatest number of its own heard of unreliable ones
+	loose     map[uint32]uint32 // last unreliable one heard, by sender
 	sentLoose uint32
 }
 
@@ -71,12 +71,10 @@ func (s *stay) check() error {
 			s.answered = n
 		case typeHeard:
 			from, n := binary.BigEndian.Uint32(m.Payload), binary.BigEndian.Uint32(m.Payload[4:])
-			if from == s.player {
-				if n <= s.loose {
-					return fmt.Errorf("unreliable message %d after %d", n, s.loose)
-				}
-				s.loose = n
+			if n <= s.loose[from] {
+				return fmt.Errorf("unreliable message %d of player %d after %d", n, from, s.loose[from])
 			}
+			s.loose[from] = n
 		default:
 			return fmt.Errorf("got type %#x", m.Type)
 		}
@@ -114,7 +112,7 @@ func TestMovesLoseNothing(t *testing.T) {
 				s := all[rng.IntN(len(all))]
 				switch k := rng.IntN(40); {
 				case k == 0 && !s.in:
-					*s = stay{peer: s.peer, in: true}
+					*s = stay{peer: s.peer, in: true, loose: map[uint32]uint32{}}
 					s.join("relay", 1+uint32(rng.IntN(2)))
 				case k == 1 && s.in:
 					s.leave()
