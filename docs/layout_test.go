@@ -16,7 +16,7 @@ var importRule = regexp.MustCompile(
 		`deny: \[\{pkg: github\.com/xrudp/xrudp/userspace/([a-z/]+)\$,`)
 
 // What a player's machine cannot have.
-var hiddenFromClient = []string{"xsk", "game", "game/plaza", "worker"}
+var hiddenFromClient = []string{"xsk", "game", "game/plaza", "game/tag", "worker"}
 
 // The simulator closes the order: it may import every package, and under
 // userspace only tests import it.
