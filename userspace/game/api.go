@@ -43,6 +43,10 @@ func (r *Room) Handle(typ uint8, f func(p *Player, m session.Message) error) {
 }
 
 func (r *Room) register(typ uint8, f handler) {
+	switch typ {
+	case message.TypeConnect, message.TypeDisconnect, message.TypeClockRequest:
+		panic("game: a type of message that no room sees")
+	}
 	if r.handlers[typ] != nil {
 		panic("game: two handlers for one type of message")
 	}

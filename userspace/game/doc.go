@@ -14,4 +14,11 @@
 // A player's messages reach its room in the order in which they were sent, and
 // what the room sends reaches a player in order, each reliable one once, also
 // across a move. Unreliable ones may be lost, more of them around a move.
+//
+// What builds on rooms, such as a world of entities, is made in Kind.New and hangs
+// itself in: Room.Handle takes messages of a fixed layout, OnTickStart and OnTickEnd
+// frame Logic.Tick, OnJoin and OnLeave follow the players, whom Player.Index numbers
+// densely. Player.SendMessage and Room.BroadcastMessage send payloads that are
+// encoded already, in any mode. Tick.Thinning says how many rounds of state to make
+// one of. None of these keeps a payload, and none allocates.
 package game

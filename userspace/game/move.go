@@ -19,7 +19,7 @@ func (n *Node) balance(now uint64, load uint32) {
 		gap := uint64(load-least) / 2
 		var most uint64
 		for _, r := range n.rooms {
-			if part := r.cost * 1e6 / period; part > most && part <= gap {
+			if part := r.cost * 1e6 / period; part > most && part <= gap && !r.closing {
 				best, most = r, part
 			}
 		}

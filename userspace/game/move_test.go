@@ -38,16 +38,22 @@ func (s *stay) check() error {
 		switch m.Type {
 		case message.TypeConnected:
 			var c message.Connected
-			if err := message.Parse(m.Payload, &c); err != nil || s.player != 0 {
-				return fmt.Errorf("connected again as %+v, %v", c, err)
+			if err := message.Parse(m.Payload, &c); err != nil {
+				return err
+			}
+			if s.player != 0 {
+				return fmt.Errorf("connected again as %+v", c)
 			}
 			s.player = c.Player
 		case message.TypeDisconnect:
 			s.in = false
 		case message.TypeRefused:
 			var r message.Refused
-			if err := message.Parse(m.Payload, &r); err != nil || r.Type != message.TypeConnect || r.Code != message.ErrRoom {
-				return fmt.Errorf("refused: %+v, %v", r, err)
+			if err := message.Parse(m.Payload, &r); err != nil {
+				return err
+			}
+			if r.Type != message.TypeConnect || r.Code != message.ErrRoom {
+				return fmt.Errorf("refused: %+v", r)
 			}
 			s.in = false
 		case typeSaid:

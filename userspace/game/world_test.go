@@ -164,7 +164,6 @@ type peer struct {
 	got       []session.Message
 	closed    wire.Reason
 	refuse    error
-	said      uint32
 }
 
 func (p *peer) ID() uint64            { return 77 }

@@ -24,6 +24,29 @@ type Summary struct {
 
 	Gate    map[string]uint64 `json:"gate"` // counters that are not zero
 	Workers map[string]uint64 `json:"workers"`
+
+	// RoomTicks is how long ticks of rooms took, nil without any.
+	RoomTicks *TickTimes `json:"room_ticks,omitempty"`
+}
+
+// TickTimes describes how long ticks took.
+type TickTimes struct {
+	Count uint64  `json:"count"`
+	P50   float64 `json:"p50_us"`
+	P99   float64 `json:"p99_us"`
+	Max   float64 `json:"max_us"`
+}
+
+func tickTimes(d *metrics.Distribution) *TickTimes {
+	if d.Count() == 0 {
+		return nil
+	}
+	return &TickTimes{
+		Count: d.Count(),
+		P50:   float64(d.Quantile(0.5)) / 1e3,
+		P99:   float64(d.Quantile(0.99)) / 1e3,
+		Max:   float64(d.Max()) / 1e3,
+	}
 }
 
 // Summary counts from an earlier status on: the counters of a former process
@@ -54,6 +77,7 @@ func (s *Server) Summary(since *Status) (*Summary, error) {
 			sum.Workers[c.String()] = n
 		}
 	})
+	sum.RoomTicks = tickTimes(&workers.Tick)
 	return sum, nil
 }
 

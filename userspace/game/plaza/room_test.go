@@ -117,8 +117,6 @@ func (p *peer) join(room uint32) {
 	p.say(message.TypeConnect, encode(&message.Connect{Game: Name, Room: room, Name: "x"}))
 }
 
-func (p *peer) leave() { p.say(message.TypeDisconnect, encode(&message.Disconnect{})) }
-
 func encode(m message.Message) []byte {
 	b, err := message.Append(nil, m)
 	if err != nil {
