@@ -17,9 +17,13 @@ func (b *bucket) take(r Rate, now uint64) bool {
 	if r.PerSecond <= 0 {
 		return true
 	}
+	burst := r.Burst
+	if burst == 0 {
+		burst = r.PerSecond
+	}
 	b.spent = max(0, b.spent-float64(now-b.at)/1e9*r.PerSecond)
 	b.at = now
-	if b.spent+1 > r.Burst {
+	if b.spent+1 > max(burst, 1) {
 		return false
 	}
 	b.spent++

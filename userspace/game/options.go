@@ -92,7 +92,8 @@ type Kind struct {
 	// TickRate is ticks per second. Default 60.
 	TickRate int
 
-	// SnapshotRate is snapshots per second, as clients are told. Default 20.
+	// SnapshotRate is snapshots per second, as clients are told. Default 20, or
+	// TickRate where that is less.
 	SnapshotRate int
 
 	// MaxMessage is how large a message from a client may be in bytes, once it
@@ -120,7 +121,7 @@ type Limits struct {
 // except that the zero value stands for the default.
 type Rate struct {
 	PerSecond float64
-	Burst     float64
+	Burst     float64 // how many at once, at least 1. Default: those of a second
 }
 
 // Unlimited is a Rate that limits nothing.
@@ -176,7 +177,7 @@ func (o Options) withDefaults() Options {
 		k := &kinds[i]
 		setDefault(&k.MaxPlayers, 1000)
 		setDefault(&k.TickRate, 60)
-		setDefault(&k.SnapshotRate, 20)
+		setDefault(&k.SnapshotRate, min(20, k.TickRate))
 		setDefault(&k.MaxMessage, 65536)
 		setDefault(&k.Limits.Positions, Rate{120, 60})
 		setDefault(&k.Limits.Actions, Rate{60, 60})

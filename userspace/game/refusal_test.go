@@ -291,3 +291,34 @@ func TestClock(t *testing.T) {
 		t.Errorf("got %+v, %v, want %+v", a, err, want)
 	}
 }
+
+func TestBucket(t *testing.T) {
+	tests := []struct {
+		name       string
+		rate       Rate
+		once, then int // of 100, at once and after a second
+	}{
+		{"burst", Rate{10, 20}, 20, 10},
+		{"without_burst", Rate{PerSecond: 10}, 10, 10},
+		{"slow", Rate{PerSecond: 0.5}, 1, 0},
+		{"tiny_burst", Rate{5, 0.1}, 1, 1},
+		{"unlimited", Unlimited, 100, 100},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var b bucket
+			take := func(now uint64) (n int) {
+				for range 100 {
+					if b.take(tt.rate, now) {
+						n++
+					}
+				}
+				return n
+			}
+			once, then := take(1e12), take(1e12+1e9)
+			if once != tt.once || then != tt.then {
+				t.Errorf("%d at once and %d then, want %d and %d", once, then, tt.once, tt.then)
+			}
+		})
+	}
+}

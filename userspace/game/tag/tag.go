@@ -21,7 +21,7 @@ const (
 
 // Kind is the game of tag, for game.Options.
 var Kind = game.Kind{
-	Name: "tag", New: newTag, MaxPlayers: 16, TickRate: 10, SnapshotRate: 10,
+	Name: "tag", New: newTag, MaxPlayers: 16, TickRate: 10,
 	Limits: game.Limits{Actions: game.Rate{PerSecond: 20, Burst: 20}},
 }
 
