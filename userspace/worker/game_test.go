@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/game"
 	"github.com/xrudp/xrudp/userspace/game/plaza"
 	"github.com/xrudp/xrudp/userspace/message"
 	"github.com/xrudp/xrudp/userspace/metrics"
@@ -209,5 +210,98 @@ func TestQuietRoomHardlyTicks(t *testing.T) {
 		if got := b.positions[a.id].X; got != at {
 			t.Errorf("60 ms after it moved a player is seen at %v, not at %v", got, at)
 		}
+	}
+}
+
+// burning is a room whose ticks take time.
+type burning struct {
+	game.Logic
+	burn func()
+}
+
+func (b *burning) Tick(t game.Tick) {
+	b.burn()
+	b.Logic.Tick(t)
+}
+
+// ticking notes which worker ticks.
+type ticking struct {
+	*gameHandler
+	worker  int
+	current *int
+}
+
+func (h *ticking) Tick(now uint64) {
+	*h.current = h.worker
+	h.gameHandler.Tick(now)
+}
+
+// A worker that is too busy hands rooms over while they are played in, on a bad
+// path: each player hears everything once and in order.
+func TestRoomsMoveWhilePlayed(t *testing.T) {
+	const rooms, messages = 6, 200
+	var w *world
+	var current int
+	full := false
+	opts := plaza.Options()
+	inner := opts.Kinds[0].New
+	opts.Kinds[0].New = func(r *game.Room) game.Logic {
+		return &burning{inner(r), func() {
+			// Those of the first worker, where every other room is made.
+			if full && r.Number()%2 == 1 {
+				w.worked[current] += 12 * ms
+			}
+		}}
+	}
+	handler := Game(opts)
+	w = newWorld(t, worldConfig{seed: 3, workers: 2, link: lossy, handler: func(k *Worker) Handler {
+		return &ticking{handler(k).(*gameHandler), k.Index(), &current}
+	}})
+	var all []*player
+	for room := range uint32(rooms) {
+		all = append(all, w.join(0, room+1), w.join(1, room+1))
+	}
+	full = true
+	var feed func()
+	feed = func() {
+		for _, p := range all {
+			if p.said == messages {
+				return
+			}
+			p.said++
+			if err := p.send(session.ReliableOrdered, 1, plaza.TypeChat, plaza.Chat{Number: p.said, Text: []byte("x")}.AppendTo(nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.net.At(w.net.Now()+30*ms, feed)
+	}
+	feed()
+	w.until(time.Minute, "delivery", func() bool {
+		return !slices.ContainsFunc(all, func(p *player) bool {
+			n := 0
+			for _, numbers := range p.chats {
+				n += len(numbers)
+			}
+			return n < 2*messages
+		})
+	})
+	w.run(time.Second)
+	for i, p := range all {
+		if len(p.chats) != 2 {
+			t.Errorf("player %d heard %d players, want 2", i, len(p.chats))
+		}
+		for sender, numbers := range p.chats {
+			if len(numbers) != messages {
+				t.Errorf("player %d heard %d messages of %d, want %d", i, len(numbers), sender, messages)
+			}
+			for n, got := range numbers {
+				if got != uint32(n+1) {
+					t.Fatalf("player %d: message %d of %d is number %d", i, n+1, sender, got)
+				}
+			}
+		}
+	}
+	if got := w.group.workers[0].Metrics().Get(metrics.RoomsMoved); got == 0 {
+		t.Error("no room moved")
 	}
 }

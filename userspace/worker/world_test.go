@@ -31,6 +31,7 @@ var serverAddr = netip.MustParseAddrPort("192.0.2.2:9000")
 // world is workers and clients joined by pipes in virtual time: the real gate,
 // rings, sessions and worker, without threads and sockets.
 type world struct {
+	worked  []uint64 // ns of work by worker, which only its Clock shows
 	t       testing.TB
 	net     *simnet.Network
 	regions *commit.Regions
@@ -84,7 +85,7 @@ func newWorld(t testing.TB, c worldConfig) *world {
 	w := &world{
 		t: t, net: simnet.New(c.seed, startTime), byKey: map[wire.Key]*peer{},
 		link: c.link, handler: c.handler, config: c.config, kernel: c.kernel,
-		profile: c.profile, budget: c.budget,
+		profile: c.profile, budget: c.budget, worked: make([]uint64, c.workers),
 	}
 	g := commit.Geometry{
 		Workers: c.workers, CPUs: 1, Slots: c.slots, MaxSessions: c.max, TransferBytes: worldTransfers,
@@ -127,7 +128,7 @@ func (w *world) start() {
 	for i := range w.lanes {
 		o := Options{
 			Index: i, Regions: w.regions, Transport: w.lanes[i], Handler: w.handler, NoPin: true,
-			Session: w.config, Clock: w.net.Now, Logger: zerolog.Nop(), SessionBudget: w.budget,
+			Session: w.config, Clock: func() uint64 { return w.net.Now() + w.worked[i] }, Logger: zerolog.Nop(), SessionBudget: w.budget,
 			CompactPorts: w.compactPorts(),
 		}
 		if w.kernel {
