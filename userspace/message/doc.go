@@ -23,6 +23,7 @@ const (
 
 	TypePositionAck   = 0x81 // fixed
 	TypeConnected     = 0x82
+	TypeAssigned      = 0x83 // fixed
 	TypeGameStateSync = 0x88 // fixed
 	TypeClockAnswer   = 0x89 // fixed
 	TypeRefused       = 0x8f
@@ -38,7 +39,7 @@ func OfGame(typ uint8) bool {
 func fixed(typ uint8) bool {
 	switch typ {
 	case TypePositionUpdate, TypePositionAck, TypeGameStateAck, TypeGameStateSync,
-		TypeClockRequest, TypeClockAnswer:
+		TypeAssigned, TypeClockRequest, TypeClockAnswer:
 		return true
 	}
 	return false

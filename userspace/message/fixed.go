@@ -3,6 +3,8 @@ package message
 import (
 	"encoding/binary"
 	"math"
+
+	"github.com/xrudp/xrudp/userspace/snapshot"
 )
 
 // Sizes of the fixed layouts, in bytes.
@@ -10,14 +12,12 @@ const (
 	PositionSize      = 20 // of a PositionUpdate without time and orientation
 	PositionFullSize  = 40 // of one with them
 	PositionAckSize   = 5
-	GameStateAckSize  = 8
-	GameStateSyncHead = 20 // the bits of the snapshot follow
+	AssignedSize      = 6
+	GameStateAckSize  = 1 + snapshot.AckSize
+	GameStateSyncHead = 3 // the snapshot follows
 	ClockRequestSize  = 12
 	ClockAnswerSize   = 28
 )
-
-// The flag of GameStateAck.
-const gameStateWantsFull = 0x01
 
 // Quaternion is an orientation: x, y, z and w.
 type Quaternion [4]float32
@@ -123,80 +123,79 @@ func ParsePositionAck(payload []byte) (sequence uint32, err error) {
 	return binary.BigEndian.Uint32(payload[1:]), nil
 }
 
-// GameStateAck says which snapshot is the newest that the client can decode deltas
-// against.
-type GameStateAck struct {
-	WantsFull bool   // there is none, or it is of no use: the next one has to be complete
-	Snapshot  uint32 // 0 with WantsFull
-}
-
-// AppendTo appends the payload to b.
-func (a GameStateAck) AppendTo(b []byte) []byte {
-	flags := byte(0)
-	if a.WantsFull {
-		if a.Snapshot != 0 {
-			panic("message: acknowledges a snapshot and wants a complete one")
-		}
-		flags = gameStateWantsFull
-	}
-	return binary.BigEndian.AppendUint32(append(b, TypeGameStateAck, flags, 0, 0), a.Snapshot)
+// AppendGameStateAck appends the payload that acknowledges snapshots.
+func AppendGameStateAck(b []byte, a snapshot.Ack) []byte {
+	return a.AppendTo(append(b, TypeGameStateAck))
 }
 
 // ParseGameStateAck reads the payload of a GameStateAck.
-func ParseGameStateAck(payload []byte) (GameStateAck, error) {
+func ParseGameStateAck(payload []byte) (snapshot.Ack, error) {
 	if err := checkFixed(payload, TypeGameStateAck, GameStateAckSize); err != nil {
-		return GameStateAck{}, err
+		return snapshot.Ack{}, err
 	}
-	a := GameStateAck{payload[1] == gameStateWantsFull, binary.BigEndian.Uint32(payload[4:])}
-	if payload[1]&^gameStateWantsFull != 0 || payload[2] != 0 || payload[3] != 0 ||
-		a.WantsFull && a.Snapshot != 0 {
-		return GameStateAck{}, ErrField
+	a, err := snapshot.ParseAck(payload[1:])
+	if err != nil {
+		return snapshot.Ack{}, ErrField
 	}
 	return a, nil
 }
 
-// GameStateSync is the head of a snapshot.
+// GameStateSync is the head of a snapshot, which says the rest about itself.
 type GameStateSync struct {
-	// Age is how many numbers before this snapshot the one is that it is a delta
-	// against; 0 in a complete one.
-	Age      uint16
-	Snapshot uint32 // number, wraps
-	Input    uint32 // sequence of the receiver's newest PositionUpdate in it
-	Time     uint64 // µs of the server's clock
+	// Input is the low half of the sequence of the receiver's newest
+	// PositionUpdate in it; 0 before the first.
+	Input uint16
 }
 
-// Base is the number of the snapshot that this one is a delta against; ok is false
-// for a complete one.
-func (s GameStateSync) Base() (number uint32, ok bool) {
-	return s.Snapshot - uint32(s.Age), s.Age != 0
-}
-
-// AppendTo appends the head to b. The bits of the snapshot go behind it.
+// AppendTo appends the head to b. The snapshot goes behind it.
 func (s GameStateSync) AppendTo(b []byte) []byte {
-	b = binary.BigEndian.AppendUint16(append(b, TypeGameStateSync, 0), s.Age)
-	b = binary.BigEndian.AppendUint32(b, s.Snapshot)
-	b = binary.BigEndian.AppendUint32(b, s.Input)
-	return binary.BigEndian.AppendUint64(b, s.Time)
+	return binary.BigEndian.AppendUint16(append(b, TypeGameStateSync), s.Input)
 }
 
-// ParseGameStateSync reads the head of a snapshot. Bits is the rest of the payload.
-func ParseGameStateSync(payload []byte) (s GameStateSync, bits []byte, err error) {
-	if len(payload) < GameStateSyncHead {
+// ParseGameStateSync reads the head of a snapshot, which is the rest of the payload.
+func ParseGameStateSync(payload []byte) (s GameStateSync, snapshot []byte, err error) {
+	if len(payload) <= GameStateSyncHead {
 		return s, nil, ErrLength
 	}
 	if payload[0] != TypeGameStateSync {
 		return s, nil, ErrType
 	}
-	if payload[1] != 0 {
-		return s, nil, ErrField
+	return GameStateSync{binary.BigEndian.Uint16(payload[1:])}, payload[GameStateSyncHead:], nil
+}
+
+// Stream is what the snapshots bear that a player gets in a room, by the numbers of
+// Connected: so what is late from another room is told apart.
+func Stream(player, room uint32) uint8 {
+	return uint8((player*2654435761 ^ room*2246822519) >> 26)
+}
+
+// Assigned tells a player which entity it moves.
+type Assigned struct {
+	None bool // it moves nothing
+	ID   snapshot.ID
+}
+
+// AppendTo appends the payload to b.
+func (a Assigned) AppendTo(b []byte) []byte {
+	if a.None {
+		return append(b, TypeAssigned, 0, 0, 0, 0, 0)
 	}
-	s = GameStateSync{
-		Age:      binary.BigEndian.Uint16(payload[2:]),
-		Snapshot: binary.BigEndian.Uint32(payload[4:]),
-		Input:    binary.BigEndian.Uint32(payload[8:]),
-		Time:     binary.BigEndian.Uint64(payload[12:]),
+	b = binary.BigEndian.AppendUint16(append(b, TypeAssigned, 1), a.ID.Slot)
+	return binary.BigEndian.AppendUint16(b, a.ID.Generation)
+}
+
+// ParseAssigned reads the payload of an Assigned.
+func ParseAssigned(payload []byte) (Assigned, error) {
+	if err := checkFixed(payload, TypeAssigned, AssignedSize); err != nil {
+		return Assigned{}, err
 	}
-	return s, payload[GameStateSyncHead:], nil
+	a := Assigned{payload[1] == 0, snapshot.ID{
+		Slot: binary.BigEndian.Uint16(payload[2:]), Generation: binary.BigEndian.Uint16(payload[4:]),
+	}}
+	if payload[1] > 1 || a.None && a.ID != (snapshot.ID{}) {
+		return Assigned{}, ErrField
+	}
+	return a, nil
 }
 
 // ClockRequest asks for the time of the server.

@@ -106,15 +106,22 @@ func decode(typ uint8, payload []byte) (d decoded, err error) {
 		if err != nil {
 			return d, err
 		}
-		d.again = a.AppendTo(nil)
-		d.fields = map[string]any{"full": a.WantsFull, "snapshot": a.Snapshot}
+		d.again = AppendGameStateAck(nil, a)
+		d.fields = map[string]any{"lost": a.Lost, "stream": a.Stream, "tick": a.Tick}
 	case TypeGameStateSync:
-		s, bits, err := ParseGameStateSync(payload)
+		s, rest, err := ParseGameStateSync(payload)
 		if err != nil {
 			return d, err
 		}
-		d.again = append(s.AppendTo(nil), bits...)
-		d.fields = map[string]any{"age": s.Age, "snapshot": s.Snapshot, "input": s.Input, "time": wide(s.Time), "bits": bits}
+		d.again = append(s.AppendTo(nil), rest...)
+		d.fields = map[string]any{"input": s.Input, "snapshot": rest}
+	case TypeAssigned:
+		a, err := ParseAssigned(payload)
+		if err != nil {
+			return d, err
+		}
+		d.again = a.AppendTo(nil)
+		d.fields = map[string]any{"none": a.None, "slot": a.ID.Slot, "generation": a.ID.Generation}
 	case TypeClockRequest:
 		r, err := ParseClockRequest(payload)
 		if err != nil {

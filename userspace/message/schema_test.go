@@ -186,6 +186,7 @@ func TestSchemaHasEverySize(t *testing.T) {
 	}{
 		{TypePositionUpdate, []int{PositionSize, PositionFullSize}},
 		{TypePositionAck, []int{PositionAckSize}},
+		{TypeAssigned, []int{AssignedSize}},
 		{TypeGameStateAck, []int{GameStateAckSize}},
 		{TypeGameStateSync, []int{GameStateSyncHead}},
 		{TypeClockRequest, []int{ClockRequestSize}},
