@@ -77,6 +77,9 @@ func NewReceiver[T any](schema *Schema[T], o ReceiverOptions) *Receiver[T] {
 // by running a tenth faster or slower.
 func (r *Receiver[T]) SetDelay(d time.Duration) { r.opts.Delay = max(d, 0) }
 
+// StreamOf returns the stream of a snapshot that is not empty.
+func StreamOf(b []byte) uint8 { return b[0] % streams }
+
 // Receive takes one snapshot, and returns its tick. It does not keep b. A copy
 // of one that is here changes nothing. After an error what was here before is
 // as it was; ErrNoBaseline also makes Ack ask for a full snapshot.

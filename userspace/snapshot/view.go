@@ -52,6 +52,31 @@ func (r *Receiver[T]) Newest() (tick uint32, ok bool) {
 	return r.kept[len(r.kept)-1].tick, true
 }
 
+// Latest sets state to that of an entity in the newest snapshot, neither delayed
+// nor extrapolated, and returns the tick that it is of. ok is false, and state as it
+// was, when the entity is not in it.
+func (r *Receiver[T]) Latest(id ID, state *T) (tick uint32, ok bool) {
+	if len(r.kept) == 0 {
+		return 0, false
+	}
+	s := r.kept[len(r.kept)-1]
+	i := s.index(id, 0)
+	if i < 0 {
+		return 0, false
+	}
+	w := len(r.schema.words)
+	r.schema.dequantise(state, s.rows[i*2*w:][:w], 0)
+	return s.entries[i].version, true
+}
+
+// Delay is how far the last view was behind the server's time, or the first will be.
+func (r *Receiver[T]) Delay() time.Duration {
+	if !r.views {
+		return r.opts.Delay
+	}
+	return r.delay
+}
+
 func (r *Receiver[T]) time(tick uint32) time.Duration { return r.schema.Time(tick) }
 
 // state makes the state of an entity, which is number i of snapshot newest, at
