@@ -1,0 +1,667 @@
+package game
+
+import (
+	"math"
+	"time"
+
+	"github.com/xrudp/xrudp/userspace/game/space"
+	"github.com/xrudp/xrudp/userspace/message"
+	"github.com/xrudp/xrudp/userspace/session"
+	"github.com/xrudp/xrudp/userspace/snapshot"
+)
+
+// Channels of unreliable sequenced messages that a World uses, so that they do not
+// overtake others.
+const (
+	ChannelSnapshot    = 127
+	ChannelPositionAck = 126
+)
+
+// ID names an entity of a World. It is never the same for two that lived at the same
+// time, nor soon after one another.
+type ID = snapshot.ID
+
+// Vec is a position or a direction: x, y and z.
+type Vec = space.Vec
+
+// WorldOptions say how a World of entities with states of type T works. Zero values
+// mean the defaults.
+type WorldOptions[T any] struct {
+	// Schema is how states travel, the same as the clients'. Its interval is
+	// that of the room's ticks.
+	Schema *snapshot.Schema[T]
+
+	// Position is where an entity is. The schema's axes are the same numbers.
+	Position func(*T) *Vec
+
+	// Velocity, where set, is made to be that of players who move themselves.
+	Velocity func(*T) *Vec
+
+	// Orientation, where set, is made to be what players claim.
+	Orientation func(*T) *[4]float32
+
+	// Plane is which coordinates lie on the ground. Default x and z.
+	Plane space.Plane
+
+	// MaxEntities at a time, at most 65,536. Default twice Kind.MaxPlayers.
+	MaxEntities int
+
+	// Radius is how far players see. Default 50.
+	Radius float32
+
+	// Leave is how far away an entity is no longer seen that was. Default a
+	// tenth more than Radius.
+	Leave float32
+
+	// MaxVisible is how many entities a player is told of. Default 256.
+	MaxVisible int
+
+	// Budget is bytes of snapshots per second for one player. What does not fit
+	// waits, near things the least. Default 22,000.
+	Budget int
+
+	// Rules of movement.
+	Rules space.Rules
+
+	// Hidden, where set, keeps an entity from a player who is near enough. A
+	// player always sees the entity that it moves.
+	Hidden func(viewer *Player, id ID) bool
+
+	// Violated, where set, hears of every claim that broke a rule, before
+	// Logic.Tick. The room counts it already, see Room.Violation.
+	Violated func(p *Player, rule space.Violation)
+
+	// Delay is how far behind players see others, besides what the network
+	// takes. Default 100 ms.
+	Delay time.Duration
+
+	// MaxRewind is how far Rewind goes back. Default 250 ms.
+	MaxRewind time.Duration
+}
+
+// rewindFor is how long positions are remembered.
+const rewindFor = time.Second
+
+// extrapolation is how far clients go on without news, and what Rewind allows for
+// clocks that do not agree.
+const extrapolation = 50 * time.Millisecond
+
+// ownWeight puts a player's own entity before all others.
+const ownWeight = 1e6
+
+// World is the entities of a room: who has which state, who sees whom, and what
+// everybody is told at which tick. Players claim where they are in PositionUpdate,
+// and get snapshots of what is near in GameStateSync; package play is their half.
+//
+// It belongs to its room, and moves with it.
+type World[T any] struct {
+	room *Room
+	opts WorldOptions[T]
+
+	states      []T // by slot, as everything up to free
+	generations []uint16
+	alive       []bool
+	owners      []*viewer
+	free        []uint16
+	live        []uint32 // slots in use
+	places      []int32  // of a slot in live
+
+	movement *space.Movement
+	grid     *space.Grid
+	sets     *space.Sets
+	past     *space.History
+	history  *snapshot.History[T]
+	ticked   bool
+	tick     uint64 // of history
+
+	viewers []*viewer // by Player.Index
+	viewing *viewer   // whom admit is about
+	admit   func(ID) bool
+	at      func(mover int) (Vec, bool)
+
+	x, y, z []float32 // of live
+	visible []snapshot.Visible
+	buf     []byte
+}
+
+// viewer is what a World has of a player.
+type viewer struct {
+	player *Player
+	left   bool
+	sender *snapshot.Sender
+	sees   sight
+	from   Vec
+	known  space.Visible
+
+	id    ID
+	owner bool // id is what it moves
+
+	heard bool   // input counts
+	input uint32 // sequence acknowledged last
+
+	ackedAny bool
+	acked    time.Duration // time of the newest snapshot that it has
+
+	// A teleport voids claims until the player knows of it.
+	held      bool
+	heldUntil time.Duration
+
+	// What velocity is measured from.
+	since measure
+}
+
+// sight is what a viewer looks at.
+type sight uint8
+
+const (
+	seesNothing sight = iota
+	seesAround        // from, or its entity
+	seesAll
+)
+
+// NewWorld makes the world of a room. It belongs into Kind.New, and registers the
+// handlers of PositionUpdate and GameStateAck. It panics when the options make no
+// sense.
+func NewWorld[T any](r *Room, o WorldOptions[T]) *World[T] {
+	o = o.withDefaults(r.kind)
+	step := time.Duration(r.interval)
+	w := &World[T]{
+		room: r, opts: o,
+		states:      make([]T, o.MaxEntities),
+		generations: make([]uint16, o.MaxEntities),
+		alive:       make([]bool, o.MaxEntities),
+		owners:      make([]*viewer, o.MaxEntities),
+		places:      make([]int32, o.MaxEntities),
+		movement:    space.NewMovement(o.Rules),
+		grid:        space.NewGrid(o.Leave, o.Plane),
+		sets:        space.NewSets(o.MaxEntities),
+		past:        space.NewHistory(int(rewindFor/step)+1, o.MaxEntities),
+		history:     snapshot.NewHistory(o.Schema, o.MaxEntities),
+	}
+	for slot := o.MaxEntities - 1; slot >= 0; slot-- {
+		w.free = append(w.free, uint16(slot))
+	}
+	w.at = w.position
+	if o.Hidden != nil {
+		w.admit = func(id ID) bool {
+			v := w.viewing
+			return v.owner && v.id == id || !o.Hidden(v.player, id)
+		}
+	}
+	r.Handle(message.TypePositionUpdate, w.claim)
+	r.Handle(message.TypeGameStateAck, w.acknowledge)
+	r.OnTickStart(w.start)
+	r.OnTickEnd(w.end)
+	r.OnJoin(func(p *Player) { w.viewer(p) })
+	r.OnLeave(w.leave)
+	return w
+}
+
+func (o WorldOptions[T]) withDefaults(k *Kind) WorldOptions[T] {
+	setDefault(&o.MaxEntities, min(2*k.MaxPlayers, 1<<16))
+	setDefault(&o.Radius, 50)
+	setDefault(&o.Leave, o.Radius*1.1)
+	setDefault(&o.MaxVisible, 256)
+	setDefault(&o.Budget, 22_000)
+	o.Rules = o.Rules.WithDefaults()
+	setDefault(&o.Delay, 100*time.Millisecond)
+	setDefault(&o.MaxRewind, 250*time.Millisecond)
+	step := time.Second / time.Duration(k.TickRate)
+	switch {
+	case o.Schema == nil || o.Position == nil:
+		panic("game: world without a schema, or without positions")
+	case o.Schema.Interval() != step:
+		panic("game: world whose schema has an interval of " + o.Schema.Interval().String() + " where ticks have " + step.String())
+	case o.MaxEntities < 1 || o.MaxEntities > 1<<16 || !(o.Radius > 0) || !(o.Leave >= o.Radius) ||
+		o.Budget < 1 || o.MaxRewind < 0 || o.MaxRewind > rewindFor:
+		panic("game: world whose options make no sense")
+	}
+	return o
+}
+
+// Add puts an entity into the world. It reports false when there is no place left.
+func (w *World[T]) Add(state T) (id ID, ok bool) {
+	n := len(w.free)
+	if n == 0 {
+		return ID{}, false
+	}
+	slot := w.free[n-1]
+	w.free = w.free[:n-1]
+	w.generations[slot]++
+	w.states[slot], w.alive[slot] = state, true
+	w.places[slot] = int32(len(w.live))
+	w.live = append(w.live, uint32(slot))
+	return ID{Slot: slot, Generation: w.generations[slot]}, true
+}
+
+// Has reports whether an entity is in the world.
+func (w *World[T]) Has(id ID) bool {
+	return int(id.Slot) < len(w.alive) && w.alive[id.Slot] && w.generations[id.Slot] == id.Generation
+}
+
+// State returns the state of an entity, to be read and changed, or nil when it is
+// not in the world. It is valid until the entity is removed. To put a player's
+// entity elsewhere use Teleport.
+func (w *World[T]) State(id ID) *T {
+	if !w.Has(id) {
+		return nil
+	}
+	return &w.states[id.Slot]
+}
+
+// Remove takes an entity out of the world. A player who moved it sees from where it
+// was.
+func (w *World[T]) Remove(id ID) {
+	if !w.Has(id) {
+		return
+	}
+	if v := w.owners[id.Slot]; v != nil {
+		w.release(v)
+	}
+	w.alive[id.Slot] = false
+	var zero T
+	w.states[id.Slot] = zero
+	place, last := w.places[id.Slot], w.live[len(w.live)-1]
+	w.live[place], w.places[last] = last, place
+	w.live = w.live[:len(w.live)-1]
+	w.free = append(w.free, id.Slot)
+}
+
+// Len is how many entities there are.
+func (w *World[T]) Len() int { return len(w.live) }
+
+// All calls f for every entity, in an order that follows from the calls of Add and
+// Remove. f may change states, and neither add nor remove.
+func (w *World[T]) All(f func(id ID, state *T)) {
+	for _, slot := range w.live {
+		f(ID{Slot: uint16(slot), Generation: w.generations[slot]}, &w.states[slot])
+	}
+}
+
+// Assign gives a player an entity to move, from which it sees. Another player who
+// moved it moves nothing any more. It reports false when there is no such entity.
+func (w *World[T]) Assign(p *Player, id ID) bool {
+	v := w.viewer(p)
+	if v == nil || !w.Has(id) {
+		return false
+	}
+	if other := w.owners[id.Slot]; other != nil {
+		w.release(other)
+	}
+	if v.owner {
+		w.owners[v.id.Slot] = nil
+	}
+	v.id, v.owner, v.sees = id, true, seesAround
+	v.held, v.since = false, measure{}
+	w.owners[id.Slot] = v
+	w.movement.Enter(p.Index(), w.room.Now())
+	v.heard = false
+	w.tell(v, message.Assigned{ID: id})
+	return true
+}
+
+// Entity returns the entity that a player moves, or moved until it left.
+func (w *World[T]) Entity(p *Player) (id ID, ok bool) {
+	if v := w.known(p); v != nil && v.owner {
+		return v.id, true
+	}
+	return ID{}, false
+}
+
+// Owner returns the player who moves an entity, or nil.
+func (w *World[T]) Owner(id ID) *Player {
+	if v := w.owner(id); v != nil {
+		return v.player
+	}
+	return nil
+}
+
+func (w *World[T]) owner(id ID) *viewer {
+	if !w.Has(id) {
+		return nil
+	}
+	return w.owners[id.Slot]
+}
+
+// Watch has a player who moves nothing see from a point. One that moves an entity
+// gives it up.
+func (w *World[T]) Watch(p *Player, from Vec) {
+	if v := w.viewer(p); v != nil {
+		w.release(v)
+		v.sees, v.from = seesAround, from
+	}
+}
+
+// WatchAll has a player see everything that fits WorldOptions.MaxVisible and Budget.
+// One that moves an entity gives it up.
+func (w *World[T]) WatchAll(p *Player) {
+	if v := w.viewer(p); v != nil {
+		w.release(v)
+		v.sees = seesAll
+	}
+}
+
+// Teleport puts an entity elsewhere. What its player claimed before it knows is
+// void.
+func (w *World[T]) Teleport(id ID, to Vec) {
+	state := w.State(id)
+	if state == nil {
+		return
+	}
+	*w.opts.Position(state) = to
+	if v := w.owners[id.Slot]; v != nil {
+		// The next snapshot has it.
+		v.held, v.heldUntil = true, time.Duration(w.room.Now())
+		v.since = measure{}
+		w.movement.Void(v.player.Index())
+	}
+}
+
+// Violations returns how often a player broke a rule since it was assigned an
+// entity.
+func (w *World[T]) Violations(p *Player, rule space.Violation) int {
+	return int(w.movement.Count(p.Index(), rule))
+}
+
+// Sees reports whether a player was told of an entity in its newest snapshot, if
+// that had room for it.
+func (w *World[T]) Sees(p *Player, id ID) bool {
+	v := w.known(p)
+	return v != nil && v.known.Has(id)
+}
+
+// Rewind returns when it was that a player saw what it says it saw, in ms of the
+// server's clock modulo 2^32, as in PlayerAction. It does not believe in more than
+// MaxRewind, nor in what is not between the newest snapshot that the player has and
+// Delay before it.
+func (w *World[T]) Rewind(p *Player, saw uint32) time.Duration {
+	now := time.Duration(w.room.Now())
+	v := w.known(p)
+	if v == nil || !v.ackedAny {
+		return now
+	}
+	at := now + time.Duration(int32(saw-uint32(now/time.Millisecond)))*time.Millisecond
+	first := max(now-w.opts.MaxRewind, v.acked-w.opts.Delay-extrapolation)
+	last := max(min(now, v.acked+extrapolation), first)
+	return min(max(at, first), last)
+}
+
+// PositionAt returns where an entity was at a time that Rewind gave, and false when
+// it was not there.
+func (w *World[T]) PositionAt(id ID, at time.Duration) (Vec, bool) {
+	return w.past.At(id, at)
+}
+
+// Hit reports whether a shot on the way between two points passes a target within
+// radius of where the player saw it. Who is not told of a target does not hit it.
+func (w *World[T]) Hit(p *Player, target ID, saw uint32, from, to Vec, radius float32) bool {
+	if !w.Has(target) || !w.Sees(p, target) {
+		return false
+	}
+	at, ok := w.PositionAt(target, w.Rewind(p, saw))
+	return ok && distance(at, from, to) <= float64(radius)
+}
+
+// distance is that of a point from the line between two others.
+func distance(p, from, to Vec) float64 {
+	var along, length float64
+	for k := range p {
+		d := float64(to[k] - from[k])
+		along += float64(p[k]-from[k]) * d
+		length += d * d
+	}
+	f := 0.0
+	if length > 0 {
+		f = min(max(along/length, 0), 1)
+	}
+	sum := 0.0
+	for k := range p {
+		d := float64(p[k]-from[k]) - f*float64(to[k]-from[k])
+		sum += d * d
+	}
+	return math.Sqrt(sum)
+}
+
+// viewer returns what there is of a player, made anew for one that has just come.
+func (w *World[T]) viewer(p *Player) *viewer {
+	if p.left {
+		return nil
+	}
+	for p.index >= len(w.viewers) {
+		w.viewers = append(w.viewers, nil)
+	}
+	v := w.viewers[p.index]
+	if v == nil || v.player != p {
+		if v != nil {
+			// Logic.Join refused it after Assign.
+			w.drop(v)
+		}
+		v = &viewer{player: p, sender: snapshot.NewSender(w.history, snapshot.SenderOptions{
+			Stream: message.Stream(p.id, w.room.number), MaxEntities: w.opts.MaxVisible,
+		})}
+		w.viewers[p.index] = v
+	}
+	return v
+}
+
+// known returns what there is of a player, also while it leaves.
+func (w *World[T]) known(p *Player) *viewer {
+	if p.index < len(w.viewers) {
+		if v := w.viewers[p.index]; v != nil && v.player == p {
+			return v
+		}
+	}
+	return nil
+}
+
+// leave keeps what Logic.Leave may ask for.
+func (w *World[T]) leave(p *Player) {
+	if v := w.known(p); v != nil {
+		w.drop(v)
+	}
+}
+
+func (w *World[T]) drop(v *viewer) {
+	if v.left {
+		return
+	}
+	v.left = true
+	w.movement.Leave(v.player.index)
+	if v.owner && w.owners[v.id.Slot] == v {
+		w.owners[v.id.Slot] = nil
+	}
+}
+
+// release takes a player's entity from it.
+func (w *World[T]) release(v *viewer) {
+	if !v.owner {
+		return
+	}
+	v.from, v.owner = *w.opts.Position(&w.states[v.id.Slot]), false
+	w.owners[v.id.Slot] = nil
+	w.movement.Leave(v.player.index)
+	w.tell(v, message.Assigned{None: true})
+}
+
+func (w *World[T]) tell(v *viewer, a message.Assigned) {
+	w.buf = a.AppendTo(w.buf[:0])
+	v.player.SendMessage(session.Outgoing{
+		Mode: session.ReliableOrdered, Channel: ChannelRoom, Type: message.TypeAssigned,
+		Priority: session.High, Payload: w.buf,
+	})
+}
+
+// claim takes a PositionUpdate until the next tick.
+func (w *World[T]) claim(p *Player, m session.Message) error {
+	view, err := message.ViewPosition(m.Payload)
+	if err != nil {
+		return err
+	}
+	v := w.viewer(p)
+	if v == nil || !v.owner {
+		return message.ErrState
+	}
+	c := space.Claim{Record: m.Payload, Void: v.held}
+	if view.Full() {
+		c.Timed, c.Time, c.Orientation = true, view.Time(), view.Orientation()
+	}
+	w.movement.Claim(p.index, w.room.Now(), &c)
+	return nil
+}
+
+// acknowledge takes a GameStateAck.
+func (w *World[T]) acknowledge(p *Player, m session.Message) error {
+	a, err := message.ParseGameStateAck(m.Payload)
+	if err != nil {
+		return err
+	}
+	v := w.viewer(p)
+	if v == nil || v.sender.Acknowledge(a) != snapshot.AckAccepted || a.Lost {
+		return nil
+	}
+	// Ticks are counted modulo 2^32 there.
+	tick := w.tick - uint64(uint32(w.tick)-a.Tick)
+	v.ackedAny, v.acked = true, time.Duration(tick*w.room.interval)
+	if v.held && v.acked >= v.heldUntil {
+		v.held = false
+	}
+	return nil
+}
+
+// start applies what was claimed since the last tick.
+func (w *World[T]) start(t Tick) {
+	moved, broken := w.movement.Apply(t.Now, w.at)
+	for i := range moved {
+		w.move(&moved[i], time.Duration(t.Now))
+	}
+	for _, b := range broken {
+		w.room.Violation()
+		if v := w.viewers[b.Mover]; w.opts.Violated != nil && !v.left {
+			w.opts.Violated(v.player, b.Rule)
+		}
+	}
+	for _, p := range w.room.players {
+		v := w.viewer(p)
+		sequence, ok := w.movement.Newest(p.index)
+		if ok && (!v.heard || sequence != v.input) {
+			v.heard, v.input = true, sequence
+			w.buf = message.AppendPositionAck(w.buf[:0], sequence)
+			p.SendMessage(session.Outgoing{
+				Mode: session.UnreliableSequenced, Channel: ChannelPositionAck, Type: message.TypePositionAck,
+				Priority: session.High, Payload: w.buf,
+			})
+		}
+		w.rest(v, time.Duration(t.Now))
+	}
+}
+
+// position is where a mover is before it moves.
+func (w *World[T]) position(mover int) (Vec, bool) {
+	v := w.viewers[mover]
+	if v == nil || v.left || !v.owner {
+		return Vec{}, false
+	}
+	return *w.opts.Position(&w.states[v.id.Slot]), true
+}
+
+func (w *World[T]) move(m *space.Moved, now time.Duration) {
+	v := w.viewers[m.Mover]
+	state := &w.states[v.id.Slot]
+	*w.opts.Position(state) = m.At
+	if m.Timed && w.opts.Orientation != nil {
+		*w.opts.Orientation(state) = m.Orientation
+	}
+	if w.opts.Velocity != nil {
+		w.measure(v, state, m, now)
+	}
+}
+
+func vecSub(a, b Vec) (d Vec) {
+	for k := range d {
+		d[k] = a[k] - b[k]
+	}
+	return d
+}
+
+// end tells everybody whose turn it is what there is to see.
+func (w *World[T]) end(t Tick) {
+	tick := t.Now / w.room.interval
+	if w.ticked && tick <= w.tick {
+		// The room was empty in between, and nobody has seen it.
+		return
+	}
+	w.tick, w.ticked = tick, true
+	w.history.Begin(uint32(tick))
+	w.past.Begin(time.Duration(tick * w.room.interval))
+	w.x, w.y, w.z = w.x[:0], w.y[:0], w.z[:0]
+	for _, slot := range w.live {
+		state := &w.states[slot]
+		id := ID{Slot: uint16(slot), Generation: w.generations[slot]}
+		at := *w.opts.Position(state)
+		w.history.Set(id, state)
+		w.past.Set(id, at)
+		w.x, w.y, w.z = append(w.x, at[0]), append(w.y, at[1]), append(w.z, at[2])
+	}
+	w.grid.Rebuild(w.live, w.x, w.y, w.z)
+
+	// Each has its turn at another tick than its neighbours.
+	rate, all := uint64(w.room.kind.SnapshotRate), uint64(w.room.kind.TickRate*max(t.Thinning, 1))
+	for _, p := range w.room.players {
+		if (t.Number+uint64(p.index))*rate%all < rate {
+			w.show(w.viewer(p))
+		}
+	}
+}
+
+// show sends a player what it sees.
+func (w *World[T]) show(v *viewer) {
+	w.look(v)
+	w.buf = message.GameStateSync{Input: w.inputOf(v)}.AppendTo(w.buf[:0])
+	head := len(w.buf)
+	w.buf = v.sender.Append(w.buf, w.visible, w.opts.Budget/w.room.kind.SnapshotRate)
+	if len(w.buf) == head {
+		return
+	}
+	v.player.SendMessage(session.Outgoing{
+		Mode: session.UnreliableSequenced, Channel: ChannelSnapshot, Type: message.TypeGameStateSync,
+		Priority: session.High, Payload: w.buf,
+	})
+}
+
+func (w *World[T]) inputOf(v *viewer) uint16 {
+	if !v.heard {
+		return 0
+	}
+	return uint16(v.input)
+}
+
+// look finds what a player sees, and how much it matters.
+func (w *World[T]) look(v *viewer) {
+	w.viewing = v
+	w.visible = w.visible[:0]
+	switch v.sees {
+	case seesNothing:
+		v.known.Clear()
+		return
+	case seesAll:
+		w.sets.Update(&v.known, w.live, nil, w.generations, w.admit)
+		for _, id := range v.known.IDs() {
+			w.visible = append(w.visible, snapshot.Visible{ID: id, Weight: 1})
+		}
+		return
+	}
+	if v.owner {
+		v.from = *w.opts.Position(&w.states[v.id.Slot])
+	}
+	near, between := w.grid.Near(v.from, w.opts.Radius, w.opts.Leave)
+	w.sets.Update(&v.known, near, between, w.generations, w.admit)
+	scale := 16 / (w.opts.Radius * w.opts.Radius)
+	for _, id := range v.known.IDs() {
+		weight := float32(ownWeight)
+		if !v.owner || id != v.id {
+			d := vecSub(*w.opts.Position(&w.states[id.Slot]), v.from)
+			weight = 1 / (1 + scale*(d[0]*d[0]+d[1]*d[1]+d[2]*d[2]))
+		}
+		w.visible = append(w.visible, snapshot.Visible{ID: id, Weight: weight})
+	}
+}
