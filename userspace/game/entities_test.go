@@ -1,10 +1,18 @@
 package game
 
 import (
+	"errors"
+	"maps"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/game/space"
+	"github.com/xrudp/xrudp/userspace/message"
+	"github.com/xrudp/xrudp/userspace/metrics"
+	"github.com/xrudp/xrudp/userspace/session"
 	"github.com/xrudp/xrudp/userspace/snapshot"
 )
 
@@ -39,4 +47,722 @@ func newBodies(t testing.TB, r *Room, o WorldOptions[body]) *World[body] {
 	o.Velocity = func(b *body) *Vec { return &b.Velocity }
 	o.Orientation = func(b *body) *[4]float32 { return &b.Facing }
 	return NewWorld(r, o)
+}
+
+// plain is a room of bodies, in which each player has one. It keeps what was at
+// every tick.
+type plain struct {
+	room  *Room
+	world *World[body]
+	truth map[uint32]map[ID]body
+	deny  error
+	added ID
+	rules []space.Violation
+}
+
+func newPlain(t testing.TB, o WorldOptions[body]) (opts Options, last func() *plain) {
+	var l *plain
+	return Options{Connects: Unlimited, KeepRooms: true, Kinds: []Kind{{
+		Name: "plain",
+		New: func(r *Room) Logic {
+			l = &plain{room: r, truth: map[uint32]map[ID]body{}}
+			o.Violated = func(_ *Player, rule space.Violation) { l.rules = append(l.rules, rule) }
+			if o.Hidden == nil {
+				o.Hidden = func(_ *Player, id ID) bool { return l.world.State(id).Ghost }
+			}
+			l.world = newBodies(t, r, o)
+			r.OnTickEnd(l.note)
+			return l
+		},
+		Limits: Limits{Positions: Unlimited, Actions: Unlimited, Large: Unlimited, Other: Unlimited},
+	}}}, func() *plain { return l }
+}
+
+func (l *plain) note(t Tick) {
+	now := map[ID]body{}
+	l.world.All(func(id ID, b *body) { now[id] = *b })
+	l.truth[uint32(t.Now/l.room.interval)] = now
+}
+
+func (l *plain) Join(p *Player) error {
+	id, ok := l.world.Add(body{Facing: [4]float32{3: 1}})
+	if !ok {
+		return message.ErrRoom
+	}
+	l.world.Assign(p, id)
+	l.added = id
+	return l.deny
+}
+
+func (l *plain) Leave(p *Player, _ Why) {
+	if id, ok := l.world.Entity(p); ok {
+		l.world.Remove(id)
+	}
+}
+
+func (l *plain) Tick(Tick) {}
+
+// viewerPeer is a peer with the client's half of a World, without clocks.
+type viewerPeer struct {
+	*peer
+	schema   *snapshot.Schema[body]
+	receiver *snapshot.Receiver[body]
+	joined   message.Connected
+	own      message.Assigned
+	at       Vec
+	sequence uint32
+	acks     []uint32
+	inputs   []uint16
+	sizes    []int
+	lossy    float64
+	check    func(tick uint32, seen []snapshot.Seen[body])
+	seen     []snapshot.Seen[body]
+}
+
+func (w *world) view(node int, schema *snapshot.Schema[body]) *viewerPeer {
+	v := &viewerPeer{peer: w.connect(node), schema: schema}
+	v.join("plain", 1)
+	return v
+}
+
+// hear takes what came, and acknowledges snapshots.
+func (v *viewerPeer) hear() {
+	t := v.world.t
+	t.Helper()
+	got := v.got
+	v.got = nil
+	for _, m := range got {
+		if !m.Mode.Reliable() && v.world.rng.Float64() < v.lossy {
+			continue
+		}
+		var err error
+		switch m.Type {
+		case message.TypeConnected:
+			err = message.Parse(m.Payload, &v.joined)
+			v.receiver = snapshot.NewReceiver(v.schema, snapshot.ReceiverOptions{Delay: -1, Extrapolation: -1})
+		case message.TypeAssigned:
+			v.own, err = message.ParseAssigned(m.Payload)
+		case message.TypePositionAck:
+			var sequence uint32
+			sequence, err = message.ParsePositionAck(m.Payload)
+			v.acks = append(v.acks, sequence)
+		case message.TypeGameStateSync:
+			v.snapshot(m.Payload)
+		case message.TypeRefused:
+		default:
+			t.Fatalf("got type %#x", m.Type)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (v *viewerPeer) snapshot(payload []byte) {
+	t := v.world.t
+	t.Helper()
+	head, b, err := message.ParseGameStateSync(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.inputs = append(v.inputs, head.Input)
+	v.sizes = append(v.sizes, len(payload))
+	if snapshot.StreamOf(b) != message.Stream(v.joined.Player, v.joined.Room) {
+		t.Fatalf("snapshot of stream %d", snapshot.StreamOf(b))
+	}
+	tick, err := v.receiver.Receive(b)
+	if err != nil && !errors.Is(err, snapshot.ErrNoBaseline) {
+		t.Fatal(err)
+	}
+	if err == nil && v.check != nil {
+		v.seen = v.receiver.View(v.seen[:0], v.schema.Time(tick))
+		v.check(tick, v.seen)
+	}
+	if a, ok := v.receiver.Ack(); ok && v.world.rng.Float64() >= v.lossy {
+		v.sayLoose(message.TypeGameStateAck, message.AppendGameStateAck(nil, a))
+	}
+}
+
+func (v *viewerPeer) sayLoose(typ uint8, payload []byte) {
+	v.node.Message(v.peer, session.Message{Mode: session.UnreliableSequenced, Type: typ, Payload: payload})
+}
+
+// claim says where the player is.
+func (v *viewerPeer) claim(at Vec) {
+	v.sequence++
+	v.at = at
+	if v.world.rng.Float64() < v.lossy {
+		return
+	}
+	v.sayLoose(message.TypePositionUpdate, message.PositionUpdate{
+		Sequence: v.sequence, X: at[0], Y: at[1], Z: at[2], Full: true,
+		Time: uint32(v.world.now / 1e6), Orientation: message.Quaternion{3: 1},
+	}.AppendTo(nil))
+}
+
+func far(a, b Vec) float64 {
+	d := vecSub(a, b)
+	return math.Sqrt(float64(d[0])*float64(d[0]) + float64(d[1])*float64(d[1]) + float64(d[2])*float64(d[2]))
+}
+
+const tickTime = uint64(time.Second) / 60
+
+// TestWorldTellsWhatIsNear has players walk, come and go while messages get lost and
+// the room moves between nodes. Every snapshot of every player is what there was at
+// its tick: all within the radius, nothing beyond the other one, no ghosts.
+func TestWorldTellsWhatIsNear(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		nodes int
+		lossy float64
+	}{{"alone", 1, 0}, {"loss", 1, 0.3}, {"moves", 3, 0.1}} {
+		t.Run(tt.name, func(t *testing.T) {
+			opts, last := newPlain(t, WorldOptions[body]{})
+			w := newWorld(t, tt.nodes, opts)
+			w.slow = 3 * ms
+			schema := bodySchema(t)
+			var players []*viewerPeer
+			compared, moves := 0, 0
+			join := func() {
+				v := w.view(len(players)%tt.nodes, schema)
+				v.lossy = tt.lossy
+				v.check = func(tick uint32, seen []snapshot.Seen[body]) {
+					truth := last().truth[tick]
+					own, ok := truth[v.own.ID]
+					if !ok || v.own.None {
+						return
+					}
+					shown := map[ID]bool{}
+					for _, s := range seen {
+						b, ok := truth[s.ID]
+						if !ok {
+							t.Fatalf("tick %d: sees %v, which is not there", tick, s.ID)
+						}
+						if d := far(own.At, b.At); d > 55+1e-3 {
+							t.Fatalf("tick %d: sees %v, %.2f away", tick, s.ID, d)
+						}
+						if b.Ghost && s.ID != v.own.ID {
+							t.Fatalf("tick %d: sees the ghost %v", tick, s.ID)
+						}
+						if d := far(s.State.At, b.At); d > 0.01 {
+							t.Fatalf("tick %d: %v is %.3f off", tick, s.ID, d)
+						}
+						shown[s.ID] = true
+						compared++
+					}
+					for id, b := range truth {
+						if far(own.At, b.At) < 50-1e-3 && !shown[id] && (!b.Ghost || id == v.own.ID) {
+							t.Fatalf("tick %d: does not see %v, %.2f away", tick, id, far(own.At, b.At))
+						}
+					}
+				}
+				players = append(players, v)
+			}
+			for range 20 {
+				join()
+			}
+			w.settle()
+			for n := range 1200 {
+				for _, v := range players {
+					v.hear()
+					if v.own.None || v.receiver == nil {
+						continue
+					}
+					at := v.at
+					at[0] = min(max(at[0]+(w.rng.Float32()-0.4)*1.2, -90), 90)
+					at[2] = min(max(at[2]+(w.rng.Float32()-0.5)*1.2, -90), 90)
+					v.claim(at)
+				}
+				switch {
+				case n%50 == 7:
+					i := w.rng.IntN(len(players))
+					players[i].leave()
+					w.settle()
+					players[i].got = nil
+					players = slices.Delete(players, i, i+1)
+					join()
+				case n%11 == 3:
+					// Some turn into ghosts, some back.
+					last().world.All(func(_ ID, b *body) { b.Ghost = w.rng.IntN(5) == 0 })
+				case n%31 == 5 && tt.nodes > 1:
+					if r := last().room; r.node != nil {
+						if to := w.rng.IntN(tt.nodes); to != r.node.self {
+							r.node.move(r, to)
+							moves++
+						}
+					}
+				}
+				w.run(tickTime)
+			}
+			if compared < 20_000 || tt.nodes > 1 && moves == 0 {
+				t.Errorf("%d compared, %d moves", compared, moves)
+			}
+			for _, v := range players {
+				v.leave()
+			}
+			w.settle()
+			w.idle()
+			if n := last().world.Len(); n != 0 {
+				t.Errorf("%d entities are left", n)
+			}
+		})
+	}
+}
+
+// one returns a world of one node with players at the origin.
+func one(t *testing.T, players int, o WorldOptions[body]) (*world, *plain, []*viewerPeer) {
+	t.Helper()
+	opts, last := newPlain(t, o)
+	w := newWorld(t, 1, opts)
+	schema := bodySchema(t)
+	var all []*viewerPeer
+	for range players {
+		all = append(all, w.view(0, schema))
+	}
+	w.run(10 * tickTime)
+	for _, v := range all {
+		v.hear()
+	}
+	return w, last(), all
+}
+
+func TestPositionsAreAcknowledgedOnceATick(t *testing.T) {
+	w, l, all := one(t, 2, WorldOptions[body]{})
+	v := all[0]
+	v.sequence = math.MaxUint32 - 3
+	for range 10 {
+		v.claim(Vec{1})
+		v.claim(Vec{2})
+		v.claim(Vec{3})
+		w.run(tickTime)
+		v.hear()
+	}
+	if want := []uint32{math.MaxUint32, 2, 5, 8, 11, 14, 17, 20, 23, 26}; !slices.Equal(v.acks, want) {
+		t.Errorf("acknowledged %v", v.acks)
+	}
+	if got := v.inputs[len(v.inputs)-1]; int(got) < 20 || int(got) > 26 {
+		t.Errorf("a snapshot has input %d", got)
+	}
+	if b := l.world.State(v.own.ID); b.At != (Vec{3}) || b.Facing != [4]float32{3: 1} {
+		t.Errorf("is %+v", *b)
+	}
+	all[1].hear()
+	if len(all[1].acks) != 0 {
+		t.Errorf("acknowledged %v to who said nothing", all[1].acks)
+	}
+	w.run(10 * tickTime)
+	if v.hear(); len(v.acks) != 10 {
+		t.Errorf("acknowledged %v again", v.acks[10:])
+	}
+}
+
+func TestVelocityIsThatOfClaims(t *testing.T) {
+	w, l, all := one(t, 1, WorldOptions[body]{})
+	v := all[0]
+	for n := range 30 {
+		v.claim(Vec{float32(n) * 0.1, 0, float32(n) * -0.2})
+		w.run(tickTime)
+	}
+	b := l.world.State(v.own.ID)
+	if far(b.Velocity, Vec{6, 0, -12}) > 0.5 {
+		t.Errorf("velocity %v", b.Velocity)
+	}
+	w.run(20 * tickTime)
+	if b.Velocity != (Vec{}) {
+		t.Errorf("velocity %v of who is silent", b.Velocity)
+	}
+}
+
+// The network brings claims at odd times, which does not matter as long as they have
+// times of their own.
+func TestVelocityGoesByTheTimesOfClaims(t *testing.T) {
+	w, l, all := one(t, 1, WorldOptions[body]{})
+	v := all[0]
+	claim := func(after, x float32) {
+		v.sequence++
+		v.sayLoose(message.TypePositionUpdate, message.PositionUpdate{
+			Sequence: v.sequence, X: x, Full: true, Time: uint32(1e6 + after*1000), Orientation: message.Quaternion{3: 1},
+		}.AppendTo(nil))
+	}
+	b := l.world.State(v.own.ID)
+	for n := range 60 {
+		if n%5 < 3 {
+			at := float32(n-n%5%2*2) / 60
+			claim(at, 6*at)
+		}
+		w.run(tickTime)
+		if n > 10 && (b.Velocity[0] < 5.8 || b.Velocity[0] > 6.2) {
+			t.Fatalf("tick %d: velocity %v", n, b.Velocity)
+		}
+	}
+	w.run(60 * tickTime)
+	claim(2, 6)
+	w.run(tickTime)
+	claim(2.05, 26)
+	w.run(tickTime)
+	if math.Abs(float64(b.Velocity[0])-100) > 0.01 {
+		t.Errorf("velocity %v of who cheats with times", b.Velocity)
+	}
+}
+
+func TestViolationsAreToldAndCounted(t *testing.T) {
+	w, l, all := one(t, 1, WorldOptions[body]{})
+	v := all[0]
+	v.claim(Vec{1000})
+	w.run(tickTime)
+	if want := []space.Violation{space.TooFast}; !slices.Equal(l.rules, want) {
+		t.Errorf("told of %v", l.rules)
+	}
+	b := l.world.State(v.own.ID)
+	if b.At[0] < 25 || b.At[0] > 40 {
+		t.Errorf("is at %v", b.At)
+	}
+	p := l.room.players[0]
+	if n := l.world.Violations(p, space.TooFast); n != 1 {
+		t.Errorf("%d violations", n)
+	}
+	if n := w.total(metrics.Violations); n != 1 {
+		t.Errorf("%d violations of the room", n)
+	}
+}
+
+func TestTeleportVoidsClaims(t *testing.T) {
+	w, l, all := one(t, 1, WorldOptions[body]{})
+	v := all[0]
+	id := v.own.ID
+	v.claim(Vec{1})
+	l.world.Teleport(id, Vec{500})
+	for range 5 {
+		v.claim(Vec{2})
+		w.run(tickTime)
+		if at := l.world.State(id).At; at != (Vec{500}) {
+			t.Fatalf("is at %v", at)
+		}
+	}
+	if v.hear(); len(v.acks) == 0 {
+		t.Error("void claims are not acknowledged")
+	}
+	v.claim(Vec{501})
+	w.run(tickTime)
+	if at := l.world.State(id).At; at != (Vec{501}) {
+		t.Errorf("is at %v after it knows", at)
+	}
+	if len(l.rules) != 0 {
+		t.Errorf("violated %v", l.rules)
+	}
+}
+
+func TestEntitiesAndTheirOwners(t *testing.T) {
+	w, l, all := one(t, 3, WorldOptions[body]{MaxEntities: 5})
+	a, b := l.room.players[0], l.room.players[1]
+	idA, idB := all[0].own.ID, all[1].own.ID
+	if p := l.world.Owner(idA); p != a {
+		t.Errorf("owner %v", p)
+	}
+	if !l.world.Assign(a, idB) || l.world.Owner(idB) != a || l.world.Owner(idA) != nil {
+		t.Error("a does not move b's entity")
+	}
+	if id, ok := l.world.Entity(b); ok {
+		t.Errorf("b moves %v", id)
+	}
+	w.settle()
+	all[0].hear()
+	all[1].hear()
+	if all[0].own.ID != idB || !all[1].own.None {
+		t.Errorf("told %+v and %+v", all[0].own, all[1].own)
+	}
+	all[1].claim(Vec{5})
+	all[1].say(message.TypePositionUpdate, message.PositionUpdate{Sequence: 9}.AppendTo(nil))
+	w.run(tickTime)
+	if codes := all[1].refused(); !slices.Equal(codes, []message.Error{message.ErrState}) {
+		t.Errorf("refused with %v", codes)
+	}
+
+	for range 2 {
+		if _, ok := l.world.Add(body{}); !ok {
+			t.Fatal("no place")
+		}
+	}
+	if id, ok := l.world.Add(body{}); ok {
+		t.Errorf("%v is one too many", id)
+	}
+	l.world.Remove(idA)
+	l.world.Remove(idA)
+	again, ok := l.world.Add(body{At: Vec{7}})
+	if !ok || again.Slot != idA.Slot || again == idA || l.world.Has(idA) || l.world.State(idA) != nil {
+		t.Errorf("%v after %v", again, idA)
+	}
+	if l.world.Assign(b, idA) || l.world.Len() != 5 {
+		t.Error("a removed entity is assigned, or counts")
+	}
+}
+
+func TestEntitiesAgainstAModel(t *testing.T) {
+	w, l, _ := one(t, 1, WorldOptions[body]{MaxEntities: 50})
+	model := map[ID]float32{}
+	var ids []ID
+	l.world.All(func(id ID, b *body) { model[id] = b.At[0] })
+	for n := range 2000 {
+		if w.rng.IntN(2) == 0 {
+			if id, ok := l.world.Add(body{At: Vec{float32(n)}}); ok {
+				model[id] = float32(n)
+				ids = append(ids, id)
+			}
+		} else if len(ids) > 0 {
+			i := w.rng.IntN(len(ids))
+			l.world.Remove(ids[i])
+			delete(model, ids[i])
+			ids = slices.Delete(ids, i, i+1)
+		}
+		got := map[ID]float32{}
+		l.world.All(func(id ID, b *body) { got[id] = b.At[0] })
+		if !maps.Equal(got, model) || l.world.Len() != len(model) {
+			t.Fatalf("step %d: %v, want %v", n, got, model)
+		}
+	}
+}
+
+func TestSpectators(t *testing.T) {
+	w, l, all := one(t, 2, WorldOptions[body]{MaxVisible: 30})
+	var ids []ID
+	for n := range 40 {
+		id, _ := l.world.Add(body{At: Vec{float32(10 * n)}, Ghost: n == 1})
+		ids = append(ids, id)
+	}
+	p := l.room.players[1]
+	newest := func() (places []float32) {
+		w.run(6 * tickTime)
+		all[1].check = func(_ uint32, seen []snapshot.Seen[body]) { all[1].seen = seen }
+		all[1].hear()
+		for _, s := range all[1].seen {
+			places = append(places, s.State.At[0])
+		}
+		slices.Sort(places)
+		return places
+	}
+	l.world.Watch(p, Vec{300})
+	if got := newest(); len(got) != 11 || got[0] != 250 || got[10] != 350 {
+		t.Errorf("sees %v from 300", got)
+	}
+	l.world.Remove(ids[30])
+	if got := newest(); len(got) != 10 {
+		t.Errorf("sees %v", got)
+	}
+	l.world.WatchAll(p)
+	if got := newest(); len(got) != 30 || slices.Contains(got, 10) {
+		t.Errorf("sees %v", got)
+	}
+	// Who loses its entity looks on from there.
+	l.world.Assign(p, ids[20])
+	l.world.Remove(ids[20])
+	if got := newest(); len(got) != 10 || got[0] != 150 || got[9] != 250 {
+		t.Errorf("sees %v after its end", got)
+	}
+}
+
+func TestSnapshotsAreSpreadAndThinned(t *testing.T) {
+	w, l, all := one(t, 12, WorldOptions[body]{})
+	count := func(ticks int) (least, most, total int) {
+		least = math.MaxInt
+		for range ticks {
+			w.run(tickTime)
+			n := 0
+			for _, v := range all {
+				n += len(v.take(message.TypeGameStateSync))
+			}
+			least, most, total = min(least, n), max(most, n), total+n
+		}
+		return least, most, total
+	}
+	if least, most, total := count(60); least != 4 || most != 4 || total != 240 {
+		t.Errorf("%d to %d a tick, %d in a second", least, most, total)
+	}
+	l.room.node.level = 3
+	l.room.node.calm = -1000
+	if _, most, total := count(60); most > 2 || total != 24 {
+		t.Errorf("thinned by 10: up to %d a tick, %d in a second", most, total)
+	}
+}
+
+func TestBudgetHolds(t *testing.T) {
+	w, l, all := one(t, 1, WorldOptions[body]{Budget: 20 * 120})
+	var near ID
+	for n := range 80 {
+		id, _ := l.world.Add(body{At: Vec{float32(n)*0.5 + 1}, Facing: [4]float32{3: 1}})
+		if n == 0 {
+			near = id
+		}
+	}
+	v := all[0]
+	v.sizes = nil
+	first := false
+	v.check = func(_ uint32, seen []snapshot.Seen[body]) {
+		if !first {
+			first = true
+			if !slices.ContainsFunc(seen, func(s snapshot.Seen[body]) bool { return s.ID == near }) {
+				t.Error("the nearest does not come first")
+			}
+		}
+	}
+	for range 120 {
+		l.world.All(func(_ ID, b *body) { b.At[2] = w.rng.Float32() })
+		w.run(tickTime)
+		v.hear()
+	}
+	if got := slices.Max(v.sizes); got > 120 {
+		t.Errorf("a snapshot of %d bytes", got)
+	}
+	if len(v.seen) < 70 {
+		t.Errorf("sees %d", len(v.seen))
+	}
+}
+
+func TestHitsAreWhatTheShooterSaw(t *testing.T) {
+	w, l, all := one(t, 2, WorldOptions[body]{})
+	shooter, target := l.room.players[0], all[1].own.ID
+	millis := func(back uint64) uint32 { return uint32((w.now - back) / ms) }
+	// It walks along at 6 units a second.
+	walk := func(ticks int) {
+		for range ticks {
+			l.world.State(target).At[0] += 0.1
+			w.run(tickTime)
+			all[0].hear()
+		}
+	}
+	walk(60)
+	was := func(back uint64) Vec {
+		at, ok := l.world.PositionAt(target, time.Duration(w.now-back))
+		if !ok {
+			t.Fatal("was not there")
+		}
+		return at
+	}
+	aim := func(back uint64) bool {
+		at := was(back)
+		return l.world.Hit(shooter, target, millis(back), Vec{at[0], 0, -5}, Vec{at[0], 0, 5}, 0.3)
+	}
+	if !aim(0) || !aim(60*ms) || !aim(120*ms) {
+		t.Error("misses where the target was seen")
+	}
+	if at := was(120 * ms); l.world.Hit(shooter, target, millis(0), Vec{at[0], 0, -5}, Vec{at[0], 0, 5}, 0.3) {
+		t.Error("hits where the target was not seen")
+	}
+	if aim(240 * ms) {
+		t.Error("hits what is older than what the shooter has, and its delay")
+	}
+	// One that has nothing new may look farther back, up to the greatest rewind.
+	all[0].lossy = 1
+	walk(12)
+	if !aim(240 * ms) {
+		t.Error("misses what a slow shooter saw")
+	}
+	if aim(330 * ms) {
+		t.Error("hits beyond the greatest rewind")
+	}
+	if aim(0) {
+		t.Error("a slow shooter hits what it cannot have seen")
+	}
+	if l.world.Hit(shooter, ID{Slot: 77}, millis(0), Vec{}, Vec{}, 1e6) {
+		t.Error("hits what there is not")
+	}
+	l.world.State(target).At = Vec{1000}
+	all[0].lossy = 0
+	walk(6)
+	if at := l.world.State(target).At; l.world.Hit(shooter, target, millis(0), at, at, 10) {
+		t.Error("hits what it does not see")
+	}
+}
+
+func TestRefusedAfterAssign(t *testing.T) {
+	w, l, _ := one(t, 1, WorldOptions[body]{})
+	l.deny = message.ErrDenied
+	v := w.view(0, bodySchema(t))
+	w.settle()
+	if codes := v.refused(); len(codes) != 1 {
+		t.Errorf("refused %v", codes)
+	}
+	refused := l.added
+	if p := l.world.Owner(refused); p != nil {
+		t.Errorf("player %d moves an entity", p.ID())
+	}
+	l.deny = nil
+	next := w.view(0, bodySchema(t))
+	w.settle()
+	l.world.Remove(refused)
+	w.run(6 * tickTime)
+	next.hear()
+	next.claim(Vec{1})
+	w.run(tickTime)
+	if b := l.world.State(next.own.ID); b == nil || b.At != (Vec{1}) {
+		t.Errorf("the next one is %+v", b)
+	}
+	if next.own.None || !l.world.Has(next.own.ID) || len(next.inputs) == 0 {
+		t.Errorf("the next one has %+v and %d snapshots", next.own, len(next.inputs))
+	}
+}
+
+func TestWorldOptionsThatMakeNoSense(t *testing.T) {
+	position := func(b *body) *Vec { return &b.At }
+	slow, _ := snapshot.NewSchema(time.Second/30, snapshot.Bool(func(b *body) *bool { return &b.Ghost }))
+	for _, tt := range []struct {
+		name string
+		opts WorldOptions[body]
+	}{
+		{"nothing", WorldOptions[body]{}},
+		{"no_position", WorldOptions[body]{Schema: bodySchema(t)}},
+		{"other_ticks", WorldOptions[body]{Schema: slow, Position: position}},
+		{"too_many", WorldOptions[body]{Schema: bodySchema(t), Position: position, MaxEntities: 1<<16 + 1}},
+		{"leave_before_enter", WorldOptions[body]{Schema: bodySchema(t), Position: position, Leave: 20}},
+		{"rewind_for_ever", WorldOptions[body]{Schema: bodySchema(t), Position: position, MaxRewind: time.Minute}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			opts := relays()
+			opts.Kinds[0].New = func(r *Room) Logic {
+				defer func() {
+					if recover() == nil {
+						t.Error("no panic")
+					}
+				}()
+				NewWorld(r, tt.opts)
+				return newRelay(r)
+			}
+			newWorld(t, 1, opts).connect(0).join("relay", 0)
+		})
+	}
+}
+
+// FuzzWorldMessages gives a room what a hostile client may send.
+func FuzzWorldMessages(f *testing.F) {
+	f.Add(message.PositionUpdate{Sequence: 1, X: 1e30}.AppendTo(nil))
+	f.Add(message.PositionUpdate{Sequence: 2, Full: true, Time: 1 << 31}.AppendTo(nil))
+	f.Add(message.AppendGameStateAck(nil, snapshot.Ack{Lost: true}))
+	f.Add(message.AppendGameStateAck(nil, snapshot.Ack{Tick: 1 << 31}))
+	opts, last := newPlain(f, WorldOptions[body]{})
+	schema := bodySchema(f)
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		if len(payload) == 0 {
+			return
+		}
+		w := newWorld(t, 1, opts)
+		v := w.view(0, schema)
+		w.run(5 * tickTime)
+		v.hear()
+		v.sayLoose(payload[0], payload)
+		v.say(payload[0], payload)
+		w.run(5 * tickTime)
+		v.hear()
+		b := last().world.State(v.own.ID)
+		if b == nil {
+			return // it left
+		}
+		if far(b.At, Vec{}) > 30.01 || far(b.Velocity, Vec{}) > 100.01 {
+			t.Errorf("is %+v", *b)
+		}
+		if n := b.Facing; math.Abs(float64(n[0]*n[0]+n[1]*n[1]+n[2]*n[2]+n[3]*n[3])-1) > 0.03 {
+			t.Errorf("faces %v", n)
+		}
+		if p := w.total(metrics.GamePanics); p != 0 {
+			t.Errorf("%d panics", p)
+		}
+	})
 }

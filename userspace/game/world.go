@@ -320,7 +320,11 @@ func (w *World[T]) owner(id ID) *viewer {
 	if !w.Has(id) {
 		return nil
 	}
-	return w.owners[id.Slot]
+	// Logic.Join may have refused it after Assign.
+	if v := w.owners[id.Slot]; v != nil && !v.player.left {
+		return v
+	}
+	return nil
 }
 
 // Watch has a player who moves nothing see from a point. One that moves an entity
@@ -433,7 +437,7 @@ func (w *World[T]) viewer(p *Player) *viewer {
 	v := w.viewers[p.index]
 	if v == nil || v.player != p {
 		if v != nil {
-			// Logic.Join refused it after Assign.
+			// One that Logic.Join refused has not left.
 			w.drop(v)
 		}
 		v = &viewer{player: p, sender: snapshot.NewSender(w.history, snapshot.SenderOptions{
@@ -618,7 +622,7 @@ func (w *World[T]) show(v *viewer) {
 	w.look(v)
 	w.buf = message.GameStateSync{Input: w.inputOf(v)}.AppendTo(w.buf[:0])
 	head := len(w.buf)
-	w.buf = v.sender.Append(w.buf, w.visible, w.opts.Budget/w.room.kind.SnapshotRate)
+	w.buf = v.sender.Append(w.buf, w.visible, w.opts.Budget/w.room.kind.SnapshotRate-head)
 	if len(w.buf) == head {
 		return
 	}
