@@ -3,7 +3,6 @@ package brain_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/xrudp/xrudp/userspace/game/policethief/brain"
 	"github.com/xrudp/xrudp/userspace/game/policethief/rules"
@@ -18,6 +17,7 @@ type table struct {
 	verifiers []*rules.Verifier
 	hashes    []uint64
 
+	think   uint32 // every so many ticks, bots think and see a state
 	view    rules.View
 	inputs  []rules.Input
 	players []rules.PlayerState
@@ -34,7 +34,7 @@ type table struct {
 func newTable(t *testing.T, cfg rules.Config, seed uint64, players int) *table {
 	g := rules.New(cfg, seed)
 	tb := &table{
-		t: t, game: g, recorder: rules.NewRecorder(g),
+		t: t, game: g, recorder: rules.NewRecorder(g), think: 3,
 		scores: map[rules.PlayerID]int32{}, wins: map[rules.Role]int{}, reasons: map[rules.Reason]int{},
 		kinds: map[rules.EventKind]int{}, refused: map[rules.Refusal]int{},
 	}
@@ -61,13 +61,13 @@ func (tb *table) join(bot int) {
 	tb.deliver()
 }
 
-// step plays a tick: bots think at every third, as servers send snapshots.
+// step plays a tick. Bots think at some of them, as servers send snapshots.
 func (tb *table) step() {
 	tb.t.Helper()
 	state := tb.game.State()
 	tb.before = tb.game.Players(tb.before[:0])
 	tb.phase = state.Phase
-	if state.Tick%3 == 0 {
+	if state.Tick%tb.think == 0 {
 		for bot, mind := range tb.minds {
 			if tb.game.View(id(bot), &tb.view) && tb.view.Self.Status&rules.Away == 0 {
 				tb.inputs = mind.Decide(&tb.view, tb.inputs[:0])
@@ -81,7 +81,7 @@ func (tb *table) step() {
 	tb.hashes = append(tb.hashes, tb.game.Hash())
 	tb.deliver()
 	tb.check()
-	if state.Tick%3 == 0 {
+	if state.Tick%tb.think == 0 {
 		for bot, v := range tb.verifiers {
 			if tb.game.View(id(bot), &tb.view) && tb.view.Self.Status&rules.Away == 0 {
 				v.State(tb.view.State, append(tb.view.Players, tb.view.Self))
@@ -212,11 +212,84 @@ func TestWholeGames(t *testing.T) {
 			})
 		}
 	}
-	t.Logf("rounds %d, wins %v, reasons %v\nevents %v\nanswers %v", rounds, wins, reasons, kinds, refused)
+	t.Logf("%d rounds: wins %v, reasons %v", rounds, wins, reasons)
+	t.Logf("events %v", kinds)
+	t.Logf("answers %v", refused)
 	for _, role := range []rules.Role{rules.Police, rules.Thief} {
 		if 8*wins[role] < rounds {
 			t.Errorf("%s won %d of %d rounds", role, wins[role], rounds)
 		}
 	}
-	_ = time.Second
+	for k := rules.PlayerJoined; k <= rules.Scored; k++ {
+		if k != rules.PlayerLeft && k != rules.PlayerReturned && k != rules.TimerSet && kinds[k] == 0 {
+			t.Errorf("in no game: %s", k)
+		}
+	}
+	for _, why := range []rules.Refusal{rules.Malformed, rules.WrongPhase, rules.Blocked, rules.TooFar, rules.OnCooldown} {
+		if refused[why] > 0 {
+			t.Errorf("%d of the bots' inputs were refused as %s", refused[why], why)
+		}
+	}
+}
+
+// Players who come and go, in every phase, spoil neither the game nor what others
+// are told.
+func TestComingAndGoing(t *testing.T) {
+	left, returned := 0, 0
+	for seed := range uint64(6) {
+		cfg := rules.Fast()
+		cfg.Lobby = cfg.Countdown
+		tb := newTable(t, cfg, seed, 9)
+		random := seed
+		for tick := range 6000 {
+			tb.step()
+			if tick%20 != 0 {
+				continue
+			}
+			random = random*6364136223846793005 + 1442695040888963407
+			bot := int(random>>33) % len(tb.minds)
+			if p, ok := tb.game.Player(id(bot)); !ok || p.Status&rules.Away != 0 {
+				tb.join(bot)
+			} else if tick%60 == 0 {
+				tb.recorder.Apply(rules.Leave(id(bot)))
+				tb.deliver()
+			}
+		}
+		left += tb.kinds[rules.PlayerLeft]
+		returned += tb.kinds[rules.PlayerReturned]
+		if tb.game.State().Round < 3 {
+			t.Errorf("seed %d: round %d after 6000 ticks", seed, tb.game.State().Round)
+		}
+		tb.finish()
+	}
+	if left == 0 || returned == 0 {
+		t.Errorf("%d left, %d came back", left, returned)
+	}
+}
+
+// The same views lead to the same games.
+func TestBotsAreDeterministic(t *testing.T) {
+	a, b := newTable(t, rules.Fast(), 4, 7), newTable(t, rules.Fast(), 4, 7)
+	for tick := range 1500 {
+		a.step()
+		b.step()
+		if a.hashes[tick] != b.hashes[tick] {
+			t.Fatalf("differ at tick %d", tick+1)
+		}
+	}
+}
+
+// Minds that think at every tick, or as rarely as ten times a second, play as well.
+func TestBotsThinkAtAnyRate(t *testing.T) {
+	for _, every := range []uint32{1, 6} {
+		tb := newTable(t, rules.Fast(), 2, 6)
+		tb.think = every
+		for tb.game.State().Phase != rules.Results && len(tb.hashes) < 3000 {
+			tb.step()
+		}
+		if tb.kinds[rules.Collected] == 0 || tb.game.State().Phase != rules.Results {
+			t.Errorf("thinking every %d ticks: %d coins, phase %s", every, tb.kinds[rules.Collected], tb.game.State().Phase)
+		}
+		tb.finish()
+	}
 }

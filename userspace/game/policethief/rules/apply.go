@@ -145,9 +145,9 @@ func (g *Game) move(p *player, in Input) (answer Refusal) {
 	}
 
 	step := in.Pos.Sub(p.pos)
-	if cost := g.cost(step); cost > p.allowance {
+	if g.cost(step) > p.allowance {
 		answer = TooFast
-		step = step.scale(p.allowance, cost)
+		step = step.Limit(Coord(p.allowance / int64(g.cfg.TickRate)))
 	}
 	to := p.pos.Add(step)
 	end := g.world.Slide(p.pos, to)

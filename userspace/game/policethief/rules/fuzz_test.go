@@ -73,6 +73,26 @@ func FuzzPlay(f *testing.F) {
 	}
 	f.Add(uint64(2), chase)
 
+	long := append([]byte{}, begin...)
+	r := random(3)
+	for range 6000 {
+		long = append(long, byte(r.below(250)), byte(r.next()), byte(r.next()), byte(r.next()), byte(r.next()))
+	}
+	f.Add(uint64(3), long)
+
+	// Police catch and search; thieves free and collect.
+	var sides []byte
+	for id := byte(1); id < 7; id++ {
+		sides = append(sides, 0, id, (id-1)/3+1, 0, 0)
+	}
+	sides = append(sides, begin[30:]...)
+	for i := range byte(40) {
+		sides = append(sides, 15, 1+i%3, 4+i/3%3, 150, 1, 15, 4+i%3, 0, 60, 3, 15, 4+i%3, 0, 60, 6*i, 15, 1+i%3, 0, 60, 6*i)
+	}
+	for seed := range uint64(8) {
+		f.Add(seed, sides)
+	}
+
 	f.Fuzz(func(t *testing.T, seed uint64, data []byte) {
 		cfg := Fast()
 		cfg.MaxPlayers, cfg.MaxSpectators, cfg.PerPolice = 6, 2, 2
@@ -82,7 +102,7 @@ func FuzzPlay(f *testing.F) {
 		c := newChecker(g)
 		for {
 			op, ok := s.next()
-			if !ok || g.tick > 20_000 {
+			if !ok || g.tick > 3000 {
 				break
 			}
 			if op[0] >= 250 {
@@ -92,12 +112,35 @@ func FuzzPlay(f *testing.F) {
 				}
 				continue
 			}
-			in := g.input(op)
-			before := g.Hash()
-			if why := r.Apply(in); why != Accepted && !why.Corrected() && g.Hash() != before {
-				t.Fatalf("%+v is %s, and changes the game", in, why)
+			try := func(in Input) {
+				before := g.Hash()
+				if why := r.Apply(in); why != Accepted && !why.Corrected() && g.Hash() != before {
+					t.Fatalf("%+v is %s, and changes the game", in, why)
+				}
+				c.check(t)
 			}
-			c.check(t)
+			if op[0]%16 != 15 {
+				try(g.input(op))
+				continue
+			}
+			// After somebody, or to the jail, or to an item, with all means.
+			id, other := PlayerID(op[1]%10), PlayerID(op[2]%10)
+			for range op[3] / 2 {
+				to, item := g.world.Jail, ItemID(0)
+				if g.find(other) != nil && op[4]%3 > 0 {
+					to = g.position(other)
+				} else if n := len(g.items); n > 0 && op[4]%2 == 0 {
+					item = g.items[int(op[4])%n].ID
+					to = g.items[item-1].Pos
+				}
+				try(Move(id, to, Vec{}, 0))
+				try(ActOn(id, Capture, other, g.position(other)))
+				try(ActOn(id, Free, 0, Vec{}))
+				try(Take(id, item))
+				g.Step()
+				c.check(t)
+			}
+			try(Act(id, UseItem))
 		}
 		recording, err := r.Finish()
 		if err != nil {
@@ -275,13 +318,6 @@ func TestReplayRefuses(t *testing.T) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
 		})
-	}
-	// Every bit of a recording matters.
-	for i := range good {
-		b := bytes.Clone(good)
-		if b[i] ^= 1; play(b) == nil {
-			t.Errorf("a change of byte %d goes unnoticed", i)
-		}
 	}
 }
 

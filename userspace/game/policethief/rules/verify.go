@@ -136,7 +136,7 @@ func (v *Verifier) Event(e Event) {
 
 	switch e.Kind {
 	case PlayerJoined:
-		v.member(e.Player).fresh = true
+		*v.member(e.Player) = member{fresh: true}
 	case PlayerReturned:
 		v.member(e.Player).away = false
 	case PlayerLeft:

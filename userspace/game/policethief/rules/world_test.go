@@ -106,8 +106,11 @@ func FuzzSlide(f *testing.F) {
 		if at.Sub(from).square() > to.Sub(from).square() {
 			t.Fatalf("from %v towards %v to %v, which is farther", from, to, at)
 		}
-		if at != to || at == from {
+		if !w.Passable(from, to) {
 			return
+		}
+		if at != w.Clamp(to) {
+			t.Fatalf("from %v towards %v to %v, with nothing in the way", from, to, at)
 		}
 		steps := int64(max(1, at.Sub(from).Length()))
 		for i := range steps {
