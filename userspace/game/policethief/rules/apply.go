@@ -217,6 +217,7 @@ func (g *Game) act(p *player, in Input) Refusal {
 	case Vanish:
 		g.affect(p, hidden, VanishTime)
 		g.tellTeam(Thief, Event{Kind: SkillUsed, Player: p.id, Action: Vanish})
+	default:
 	}
 	if cool := in.Action.Cooldown(); why == Accepted && cool > 0 {
 		p.readyAt[in.Action] = g.tick + g.cfg.Ticks(cool)

@@ -1,5 +1,5 @@
 // Package rules is the game Police and Thief: who may do what, when, and what
-// comes of it. RULES.md tells the game to those who play it.
+// comes of it. RULES.md in the folder above tells the game to those who play it.
 //
 // A Game takes inputs with Apply, advances one tick with Step, and reports by
 // Events and State. It reads no clock, starts no goroutine and does no I/O. All

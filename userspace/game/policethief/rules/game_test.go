@@ -515,8 +515,15 @@ func TestLeaveAndReturn(t *testing.T) {
 	if p, ok := g.Player(cop); !ok || p.Status&Away == 0 || p.Score != CapturePoints {
 		t.Errorf("away: %+v", p)
 	}
+	put(g, friend, street(g))
+	if g.Sees(friend, cop) {
+		t.Error("who is away is seen")
+	}
 	apply(t, g, Join(cop, NoRole))
 	apply(t, g, Join(robber, NoRole))
+	if !g.Sees(friend, cop) {
+		t.Error("who is back is not seen")
+	}
 	p, _ := g.Player(cop)
 	q, _ := g.Player(robber)
 	if p.Role != Police || p.Score != CapturePoints || p.Status&Away != 0 || q.Status&Jailed == 0 {
@@ -610,6 +617,56 @@ func TestConfig(t *testing.T) {
 				t.Errorf("field %d: %d is accepted", i, bad)
 			}
 		}
+	}
+}
+
+func TestHashCoversEverything(t *testing.T) {
+	changes := map[string]func(*Game, *player){
+		"tick":       func(g *Game, _ *player) { g.tick++ },
+		"random":     func(g *Game, _ *player) { g.random.next() },
+		"round":      func(g *Game, _ *player) { g.round++ },
+		"phase":      func(g *Game, _ *player) { g.phase = Results },
+		"until":      func(g *Game, _ *player) { g.until++ },
+		"winner":     func(g *Game, _ *player) { g.winner = Thief },
+		"reason":     func(g *Game, _ *player) { g.reason = TimeUp },
+		"coins":      func(g *Game, _ *player) { g.coins++ },
+		"coins_goal": func(g *Game, _ *player) { g.coinsGoal++ },
+		"to_lay":     func(g *Game, _ *player) { g.coinsToLay++ },
+		"laid":       func(g *Game, _ *player) { g.coinsLaid++ },
+		"door":       func(g *Game, _ *player) { g.doorUntil++ },
+		"numbers":    func(g *Game, _ *player) { g.numbers[Thief]++ },
+		"item_taken": func(g *Game, _ *player) { g.items[0].Taken = true },
+		"item_moved": func(g *Game, _ *player) { g.items[0].Pos.X++ },
+		"away":       func(_ *Game, p *player) { p.away = true },
+		"ready":      func(_ *Game, p *player) { p.ready = true },
+		"wish":       func(_ *Game, p *player) { p.wish = Police },
+		"role":       func(_ *Game, p *player) { p.role = Police },
+		"position":   func(_ *Game, p *player) { p.pos.Y++ },
+		"velocity":   func(_ *Game, p *player) { p.vel.X-- },
+		"yaw":        func(_ *Game, p *player) { p.yaw++ },
+		"moved":      func(_ *Game, p *player) { p.moved = true },
+		"moved_at":   func(_ *Game, p *player) { p.movedAt++ },
+		"allowance":  func(_ *Game, p *player) { p.allowance-- },
+		"jailed":     func(_ *Game, p *player) { p.jailed = true },
+		"effect":     func(_ *Game, p *player) { p.until[immune]++ },
+		"cool_down":  func(_ *Game, p *player) { p.readyAt[Vanish]++ },
+		"shelter":    func(_ *Game, p *player) { p.shelter-- },
+		"carrying":   func(_ *Game, p *player) { p.carrying = Smoke },
+		"score":      func(_ *Game, p *player) { p.score++ },
+		"total":      func(_ *Game, p *player) { p.total++ },
+		"corrected":  func(_ *Game, p *player) { p.corrections++ },
+		"police":     func(_ *Game, p *player) { p.beenPolice++ },
+		"number":     func(_ *Game, p *player) { p.number++ },
+	}
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			g := staged(t, Chase)
+			before := g.Hash()
+			change(g, g.find(robber))
+			if g.Hash() == before {
+				t.Error("the hash stays the same")
+			}
+		})
 	}
 }
 

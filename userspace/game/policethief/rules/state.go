@@ -259,7 +259,8 @@ func (g *Game) Config() Config { return g.cfg }
 
 // Sees reports whether one member sees the other: their own side and those in
 // jail from everywhere, the other side within SightReach where no wall is
-// between. Those who are not in the round see all, and are seen by none.
+// between, unless it is away. Those who are not in the round see all, and are
+// seen by none.
 func (g *Game) Sees(viewer, other PlayerID) bool {
 	v, o := g.find(viewer), g.find(other)
 	return v != nil && o != nil && g.sees(v, o)
@@ -269,7 +270,7 @@ func (g *Game) sees(v, o *player) bool {
 	if v == o || !v.plays() || v.role == o.role {
 		return true
 	}
-	if !o.plays() {
+	if !o.plays() || o.away {
 		return false
 	}
 	if o.jailed || g.lasts(o, revealed) {
@@ -331,9 +332,9 @@ func (g *Game) status(p *player) Status {
 	if g.sheltered(p) {
 		s |= Sheltered
 	}
-	for e, bit := range effectStatus {
+	for e, of := range effectStatus {
 		if g.lasts(p, effect(e)) {
-			s |= bit
+			s |= of
 		}
 	}
 	return s
@@ -353,7 +354,7 @@ func (g *Game) Hash() uint64 {
 		if p.id == 0 {
 			continue
 		}
-		h.add(uint64(p.role)|uint64(p.wish)<<8|uint64(g.status(p))<<16|uint64(p.carrying)<<32|uint64(p.yaw)<<40,
+		h.add(uint64(p.role)|uint64(p.wish)<<8|uint64(g.status(p))<<16|uint64(p.carrying)<<32|uint64(p.yaw)<<40|bit(p.moved)<<56,
 			p.pos.word(), p.vel.word(), uint64(p.movedAt), uint64(p.allowance),
 			uint64(p.shelter), uint64(p.beenPolice), uint64(p.score), uint64(p.total),
 			uint64(p.corrections), uint64(p.number))
@@ -365,13 +366,16 @@ func (g *Game) Hash() uint64 {
 		}
 	}
 	for _, it := range g.items {
-		taken := uint64(0)
-		if it.Taken {
-			taken = 1
-		}
-		h.add(uint64(it.ID)|uint64(it.Kind)<<16|taken<<32, it.Pos.word())
+		h.add(uint64(it.ID)|uint64(it.Kind)<<16|bit(it.Taken)<<32, it.Pos.word())
 	}
 	return uint64(h)
+}
+
+func bit(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (v Vec) word() uint64 { return uint64(uint32(v.X))<<32 | uint64(uint32(v.Y)) }
