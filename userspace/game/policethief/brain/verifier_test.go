@@ -178,7 +178,31 @@ func TestVerifierFindsTampering(t *testing.T) {
 		{"outside_the_world", player(rules.Chase, free, func(p *rules.PlayerState) { p.Pos.X = -1 }), rules.OutOfBounds},
 		{"jailed_elsewhere", player(rules.Chase, inJail, func(p *rules.PlayerState) { p.Pos.X += 4 * rules.Unit }), rules.OutOfBounds},
 		{"points_too_many", edit(rules.Collected, func(e *rules.Event) { e.Points *= 10 }), rules.ScoreWrong},
-		{"coin_twice", event(rules.Collected, again), rules.ScoreWrong},
+		{"coin_twice", event(rules.Collected, func(all []told, i int) []told { return again(all, i)[:i+2] }), rules.ScoreWrong},
+		{"loser_wins", event(rules.Won, func(all []told, i int) []told {
+			winner := &all[i].event.Player
+			for _, m := range all[:i] {
+				if e := m.event; !m.isState() && e.Kind == rules.Captured {
+					if *winner == e.Player {
+						*winner = e.Target
+					} else {
+						*winner = e.Player
+					}
+					return all
+				}
+			}
+			return nil
+		}), rules.ResultWrong},
+		{"phase_cut_short", func(all []told) []told {
+			all = slices.DeleteFunc(all, func(m told) bool { return m.isState() })
+			for i := range all {
+				if e := &all[i].event; e.Kind == rules.PhaseBegan && e.Phase == rules.Chase {
+					e.Tick, e.Until = e.Tick-5, e.Until-5
+					return all[:i+1]
+				}
+			}
+			return nil
+		}, rules.TimerWrong},
 		{"result_too_high", edit(rules.Scored, func(e *rules.Event) { e.Points++; e.Total++ }), rules.ScoreWrong},
 		{"total_too_high", func(all []told) []told {
 			for i := range slices.Backward(all) {

@@ -306,6 +306,9 @@ func TestReplayRefuses(t *testing.T) {
 		{"other_magic", func(b []byte) []byte { b[0]++; return b }, ErrRecording},
 		{"no_tick_rate", func(b []byte) []byte { b[head] = 0; return b }, ErrRecording},
 		{"high_tick_rate", func(b []byte) []byte { b[head] = 5; return b }, ErrRecording},
+		{"longer_than_needed", func(b []byte) []byte {
+			return append(append(b[:head:head], b[head]|0x80, 0), b[head+1:]...)
+		}, ErrRecording},
 		{"cut_short", func(b []byte) []byte { return b[:len(b)-1] }, ErrRecording},
 		{"cut_in_the_middle", func(b []byte) []byte { return b[:len(b)/2] }, ErrRecording},
 		{"trailing", func(b []byte) []byte { return append(b, 0) }, ErrRecording},

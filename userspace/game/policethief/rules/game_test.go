@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -387,6 +388,66 @@ func TestSkillsAndItems(t *testing.T) {
 	}
 }
 
+func TestVelocityGoesStale(t *testing.T) {
+	g := staged(t, Chase)
+	apply(t, g, Move(robber, g.find(robber).pos, Vec{Unit, 0}, 0))
+	for range g.cfg.TickRate / 4 {
+		g.Step()
+	}
+	if g.find(robber).vel != (Vec{Unit, 0}) {
+		t.Error("the velocity is gone after a quarter of a second")
+	}
+	if g.Step(); g.find(robber).vel != (Vec{}) {
+		t.Error("who says nothing runs on")
+	}
+}
+
+func TestTakenItemsAreOutOfView(t *testing.T) {
+	g := staged(t, Chase)
+	item := layBefore(g, robber, Smoke)
+	seen := func() bool {
+		var v View
+		g.View(robber, &v)
+		return slices.ContainsFunc(v.Items, func(it Item) bool { return it.ID == item })
+	}
+	if !seen() {
+		t.Error("an item is not seen")
+	}
+	if apply(t, g, Take(robber, item)); seen() {
+		t.Error("an item that was taken is seen")
+	}
+}
+
+func TestVerifierLimitsSpeed(t *testing.T) {
+	cfg := Config{}.withDefaults()
+	tick := cfg.ThiefSpeed / Coord(cfg.TickRate)
+	tests := []struct {
+		name string
+		way  func(i int) Coord // from the beginning, at tick i of 300
+		want bool
+	}{
+		{"at_the_limit", func(i int) Coord { return Coord(i) * tick }, false},
+		{"in_bursts", func(i int) Coord { return Coord(i/12*12) * tick }, false},
+		{"a_little_faster", func(i int) Coord { return Coord(i) * tick * 11 / 10 }, true},
+		{"a_jump_after_a_rest", func(i int) Coord { return Coord(i/200) * 3 * Unit }, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			v := NewVerifier(cfg, cop, 0)
+			start := NewWorld(cfg.Cells, 0).Corner(Vec{})
+			for i := range 300 {
+				at := start.Add(Vec{tt.way(i), 0})
+				v.State(State{Tick: uint32(1000 + i), Round: 1, Phase: Chase, Until: 2000},
+					[]PlayerState{{ID: robber, Role: Thief, Pos: at}})
+			}
+			found, n := v.Violations()
+			if (n > 0) != tt.want || tt.want && found[0].Kind != SpeedExceeded {
+				t.Errorf("%d violations: %v", n, found)
+			}
+		})
+	}
+}
+
 func TestVisibilityInView(t *testing.T) {
 	g := staged(t, Chase)
 	put(g, cop, street(g))
@@ -535,6 +596,7 @@ func TestRematch(t *testing.T) {
 	end := func() *Game {
 		g := staged(t, Chase)
 		apply(t, g, Join(nobody, NoRole))
+		apply(t, g, Join(nobody+1, NoRole))
 		apply(t, g, Leave(cop))
 		until(t, g, Results)
 		return g
@@ -544,8 +606,9 @@ func TestRematch(t *testing.T) {
 		voters []PlayerID
 		want   Phase
 	}{
-		{"all", []PlayerID{robber, friend, nobody}, Countdown},
-		{"most", []PlayerID{robber, nobody}, Countdown},
+		{"all", []PlayerID{robber, friend, nobody, nobody + 1}, Countdown},
+		{"most", []PlayerID{robber, friend, nobody}, Countdown},
+		{"half", []PlayerID{robber, nobody}, Lobby},
 		{"one", []PlayerID{robber}, Lobby},
 		{"none", nil, Lobby},
 	}

@@ -194,7 +194,11 @@ func (v *Verifier) Event(e Event) {
 		}
 		v.scores(&e, SurvivePoints)
 	case Won:
-		v.won = v.member(e.Player).role
+		role := v.member(e.Player).role
+		if v.won != NoRole && v.won != role {
+			v.report(ResultWrong, e.Tick, e.Player)
+		}
+		v.won = role
 		v.scores(&e, WinPoints)
 	case RoundOver:
 		v.roundOver(&e)
