@@ -129,6 +129,8 @@ func TestVerifierFindsTampering(t *testing.T) {
 	}{
 		{"event_missing", event(rules.Collected, func(all []told, i int) []told { return slices.Delete(all, i, i+1) }), rules.EventMissing},
 		{"event_twice", event(rules.Collected, func(all []told, i int) []told { return slices.Insert(all, i, all[i]) }), rules.EventTwice},
+		{"told_what_is_for_one", edit(rules.Collected, func(e *rules.Event) { e.Audience, e.To = rules.ToOne, 1 }), rules.Eavesdropped},
+		{"told_what_is_for_a_team", edit(rules.Collected, func(e *rules.Event) { e.Audience, e.Team = rules.ToTeam, rules.Thief }), rules.Eavesdropped},
 		{"time_runs_backwards", edit(rules.Collected, func(e *rules.Event) { e.Tick = 1 }), rules.TickBackwards},
 		{"state_runs_backwards", state(func(_, now *told) bool {
 			now.state.Tick -= 2

@@ -39,7 +39,7 @@ type Reason uint8
 const (
 	NotOver   Reason = iota
 	AllCaught        // no thief is free
-	TimeUp           // a thief is free at the end of the chase
+	TimeUp           // the end of the chase: half of the thieves are free, or not
 	AllLooted        // thieves have the coins they need
 	Abandoned        // a side has gone
 	reasons

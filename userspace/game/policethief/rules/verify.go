@@ -19,13 +19,14 @@ const (
 	OutOfBounds                  // in a wall, outside the world, or jailed elsewhere
 	ScoreWrong                   // points that do not add up
 	ResultWrong                  // a winner for a reason that is not the case
+	Eavesdropped                 // told what is for others
 	violationKinds
 )
 
 var violationNames = [violationKinds]string{
 	"none", "event missing", "event twice", "tick backwards", "phase order", "timer wrong",
 	"role wrong", "reach exceeded", "captured twice", "not jailed", "jailed acted",
-	"cool-down broken", "speed exceeded", "out of bounds", "score wrong", "result wrong",
+	"cool-down broken", "speed exceeded", "out of bounds", "score wrong", "result wrong", "eavesdropped",
 }
 
 func (k ViolationKind) String() string { return name(violationNames[:], k) }
@@ -126,6 +127,10 @@ func (v *Verifier) member(id PlayerID) *member {
 
 // Event checks the next event that the player is told.
 func (v *Verifier) Event(e Event) {
+	if !v.addressed(&e) {
+		v.report(Eavesdropped, e.Tick, e.Player)
+		return
+	}
 	if !v.numbered(&e) {
 		return
 	}
@@ -210,6 +215,12 @@ func (v *Verifier) Event(e Event) {
 		m.score, m.total, m.fresh = e.Points, e.Total-e.Points, true
 	default:
 	}
+}
+
+// addressed reports whether e may be told to this player, as far as is known.
+func (v *Verifier) addressed(e *Event) bool {
+	m := v.members[v.self]
+	return !v.whole || m == nil || e.For(v.self, m.role)
 }
 
 // numbered checks the number of e, and reports whether e is new.
