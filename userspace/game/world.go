@@ -119,7 +119,7 @@ type World[T any] struct {
 	admit   func(ID) bool
 	at      func(mover int) (Vec, bool)
 
-	x, y, z []float32 // of live
+	x, y, z []float32 // of live, at the end of the tick
 	visible []snapshot.Visible
 	buf     []byte
 }
@@ -663,8 +663,9 @@ func (w *World[T]) look(v *viewer) {
 	for _, id := range v.known.IDs() {
 		weight := float32(ownWeight)
 		if !v.owner || id != v.id {
-			d := vecSub(*w.opts.Position(&w.states[id.Slot]), v.from)
-			weight = 1 / (1 + scale*(d[0]*d[0]+d[1]*d[1]+d[2]*d[2]))
+			i := w.places[id.Slot]
+			x, y, z := w.x[i]-v.from[0], w.y[i]-v.from[1], w.z[i]-v.from[2]
+			weight = 1 / (1 + scale*(x*x+y*y+z*z))
 		}
 		w.visible = append(w.visible, snapshot.Visible{ID: id, Weight: weight})
 	}

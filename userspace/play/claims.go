@@ -61,7 +61,9 @@ func (c *claims) due(now time.Duration) (u message.PositionUpdate, ok bool) {
 	if !c.placed || now < c.next {
 		return u, false
 	}
-	c.next = max(c.next+c.interval, now-c.interval)
+	if c.next += c.interval; c.next <= now {
+		c.next = now + c.interval
+	}
 	if !c.changed && c.acked == c.sequence && now-c.last < claimAgain {
 		return u, false
 	}
