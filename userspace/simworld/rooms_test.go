@@ -51,7 +51,6 @@ type arena struct {
 	world *game.World[walker]
 	truth map[uint64]map[game.ID]walker // by tick of the server's clock
 	owner map[game.ID]uint32
-	start []game.Vec
 	hits  int
 }
 
