@@ -42,7 +42,9 @@ type WorldOptions[T any] struct {
 	// Plane is which coordinates lie on the ground. Default x and z.
 	Plane space.Plane
 
-	// MaxEntities at a time, at most 65,536. Default twice Kind.MaxPlayers.
+	// MaxEntities at a time, at most 65,536, for which there is memory from the
+	// start: 400 bytes for each word of the schema, and 2,500. Default twice
+	// Kind.MaxPlayers.
 	MaxEntities int
 
 	// Radius is how far players see. Default 50.

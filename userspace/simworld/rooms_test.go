@@ -157,10 +157,11 @@ type seat struct {
 	player *play.Player[walker]
 	events chan client.Event
 
-	heading float64
-	placed  bool
-	seen    []snapshot.Seen[walker]
-	offs    []float64 // of what was seen from what was
+	heading  float64
+	placed   bool
+	happened []play.Event
+	seen     []snapshot.Seen[walker]
+	offs     []float64 // of what was seen from what was
 }
 
 func (s *seat) now() time.Duration { return time.Duration(s.hall.Net.Now()) - s.skew }
@@ -354,4 +355,122 @@ func (s *seat) frame(t *testing.T, room *arena, check bool) {
 func (s *seat) lag() time.Duration {
 	now := uint32(s.hall.Net.Now() / uint64(time.Millisecond))
 	return time.Duration(now-s.player.Saw()) * time.Millisecond
+}
+
+// sitting has players join an arena, and lets them settle.
+func sitting(t *testing.T, seed uint64, players int, link simnet.Link) (*hall, *arena, []*seat) {
+	t.Helper()
+	schema := walkerSchema(t)
+	var room *arena
+	h := newHall(t, seed, game.Kind{Name: "arena", New: func(r *game.Room) game.Logic {
+		room = newArena(schema, r)
+		return room
+	}})
+	var seats []*seat
+	for range players {
+		seats = append(seats, h.sit(schema, link, time.Minute))
+	}
+	h.Net.Run(h.Net.Now() + uint64(2*time.Second))
+	for _, s := range seats {
+		if err := s.player.Join(play.Join{Game: "arena", Name: "walker"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	frames(h, seats, 120, func(s *seat) {})
+	for _, s := range seats {
+		if _, ok := s.player.At(); !ok {
+			t.Fatal("a player has no place")
+		}
+	}
+	return h, room, seats
+}
+
+// frames lets time pass, and calls f for every player in each frame.
+func frames(h *hall, seats []*seat, n int, f func(s *seat)) {
+	for range n {
+		h.Net.Run(h.Net.Now() + uint64(time.Second/60))
+		for _, s := range seats {
+			for _, e := range s.player.Update(s.now()) {
+				s.happened = append(s.happened, e)
+			}
+			f(s)
+		}
+	}
+}
+
+// TestShotsHitWhatIsSeen has one player shoot at another that runs, always at what
+// it sees.
+func TestShotsHitWhatIsSeen(t *testing.T) {
+	link := simnet.Link{Delay: 40 * time.Millisecond, Jitter: 5 * time.Millisecond, Loss: 0.02}
+	h, room, seats := sitting(t, 5, 2, link)
+	shooter, target := seats[0], seats[1]
+	id, _ := target.player.Own()
+	shots, angle := 0, 0.0
+	frames(h, seats, 600, func(s *seat) {
+		at, _ := s.player.At()
+		if s == target {
+			angle += 0.02
+			at[0] += float32(math.Cos(angle) * 20 / 60)
+			at[2] += float32(math.Sin(angle) * 20 / 60)
+			s.player.Move(at, message.Quaternion{})
+			return
+		}
+		s.seen = s.player.View(s.seen[:0])
+		i := slices.IndexFunc(s.seen, func(e snapshot.Seen[walker]) bool { return e.ID == id })
+		if i < 0 || h.Net.Rand().IntN(10) != 0 {
+			return
+		}
+		aim := s.seen[i].State.At
+		shots++
+		err := shooter.player.Send(client.ReliableOrdered, 1, &message.PlayerAction{
+			Action: message.Attack, Time: s.player.Saw(), Target: uint32(id.Slot)<<16 | uint32(id.Generation),
+			X: message.Float(aim[0]), Y: message.Float(aim[1]), Z: message.Float(aim[2]),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Logf("%d shots, %d hits", shots, room.hits)
+	// An action that was lost and sent again may be too old when it comes.
+	if shots < 40 || room.hits < shots*9/10 {
+		t.Errorf("%d shots, %d hits", shots, room.hits)
+	}
+}
+
+// TestCheatsAreCorrected has a player go too far, and another be put elsewhere: both
+// end up where the server has them, and go on from there.
+func TestCheatsAreCorrected(t *testing.T) {
+	h, room, seats := sitting(t, 6, 2, simnet.Link{Delay: 40 * time.Millisecond, Jitter: 5 * time.Millisecond, Loss: 0.05})
+	cheat, moved := seats[0], seats[1]
+	id, _ := moved.player.Own()
+	at, _ := cheat.player.At()
+	at[0] += 400
+	cheat.player.Move(at, message.Quaternion{})
+	room.world.Teleport(id, game.Vec{-300, 0, -300})
+	frames(h, seats, 240, func(s *seat) {
+		at, _ := s.player.At()
+		at[2] += 5.0 / 60
+		s.player.Move(at, message.Quaternion{})
+	})
+	frames(h, seats, 60, func(*seat) {})
+	for _, s := range seats {
+		corrected := 0
+		for _, e := range s.happened {
+			if e.Kind == play.Corrected {
+				corrected++
+			}
+		}
+		own, _ := s.player.Own()
+		at, _ := s.player.At()
+		if state := room.world.State(own); apart(at, state.At) > 0.1 || corrected == 0 || corrected > 20 {
+			t.Errorf("believes to be at %v after %d corrections, and is at %v", at, corrected, state.At)
+		}
+	}
+	own, _ := cheat.player.Own()
+	if x := room.world.State(own).At[0]; x > 100 {
+		t.Errorf("the cheat got to %v", x)
+	}
+	if at := room.world.State(id).At; at[0] != -300 || at[2] < -295 {
+		t.Errorf("who was moved is at %v", at)
+	}
 }
