@@ -27,6 +27,7 @@ func commands() []command {
 	return []command{
 		{"run", "a server, bots that check every message, and a report", runCommand},
 		{"bots", "play on a server and check what it delivers", botsCommand},
+		{"replay", "play recorded games again, and see whether they come out the same", replayCommand},
 		{"bench", "measure: echo, kernel-ack, sim, tcp", benchCommand},
 		{"version", "print the version", versionCommand},
 		{"help", "print this list", helpCommand},

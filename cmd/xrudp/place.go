@@ -123,12 +123,13 @@ func (s *server) at(profile client.Profile) string {
 }
 
 // start runs a server in the given mode and returns when it serves. Without a
-// lab only sockets can be had. status and log may be nil.
-func (p *place) start(ctx context.Context, mode string, status, log io.Writer) (*server, error) {
+// lab only sockets can be had. status and log may be nil; flags are further ones of
+// the server.
+func (p *place) start(ctx context.Context, mode string, status, log io.Writer, flags ...string) (*server, error) {
 	p.servers++
 	instance := fmt.Sprintf("run-%d-%d", os.Getpid(), p.servers)
 	s := &server{remove: func() error { return nil }}
-	opts := child.ServerOptions{Status: status, Log: log, Flags: []string{"--instance", instance}}
+	opts := child.ServerOptions{Status: status, Log: log, Flags: append([]string{"--instance", instance}, flags...)}
 	if status != nil {
 		opts.Flags = append(opts.Flags, "--status")
 	}

@@ -16,7 +16,6 @@ import (
 
 	"github.com/xrudp/xrudp/cmd/xrudp/child"
 	"github.com/xrudp/xrudp/loader/lab/impair"
-	"github.com/xrudp/xrudp/userspace/bots"
 	"github.com/xrudp/xrudp/userspace/client"
 )
 
@@ -26,16 +25,18 @@ const botsPatience = 40 * time.Second
 type runOptions struct {
 	duration time.Duration
 	bots     int
+	game     string
 	rate     float64
 	mode     string
 	profile  client.Profile
 	path     pathFlags
+	flags    []string // of the server, besides
 }
 
 // runResult is the report of a run.
 type runResult struct {
 	Serving child.Serving `json:"serving"`
-	Bots    bots.Result   `json:"bots"`
+	Bots    played        `json:"bots"`
 	Server  child.Summary `json:"server"`
 	// KernelShare is the part of the accepted reliable data packets that the
 	// kernel acknowledged.
@@ -50,6 +51,8 @@ func runCommand(ctx context.Context, args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("run", flag.ContinueOnError)
 	fs.DurationVar(&opts.duration, "duration", 0, "how long the bots play; 0: until interrupted")
 	fs.IntVar(&opts.bots, "bots", 64, "how many bots play")
+	game := addGameFlag(fs)
+	record := fs.String("record", "", "folder for a recording of each room's game, which `xrudp replay` verifies")
 	addRateFlag(fs, &opts.rate)
 	fs.StringVar(&opts.mode, "mode", "auto", "of the server: auto, xdp, native, generic or udp")
 	asJSON := fs.Bool("json", false, "print one JSON object at the end and nothing else")
@@ -57,6 +60,10 @@ func runCommand(ctx context.Context, args []string, out io.Writer) error {
 	opts.path = addPathFlags(fs)
 	if err := parse(fs, args); err != nil {
 		return err
+	}
+	opts.game, opts.flags = *game, []string{"--truth"}
+	if *record != "" {
+		opts.flags = append(opts.flags, "--record-dir", *record)
 	}
 	spoiled, err := opts.path.conditions()
 	if err != nil {
@@ -96,7 +103,7 @@ func runCommand(ctx context.Context, args []string, out io.Writer) error {
 // when it returns.
 func play(ctx context.Context, opts runOptions, at *place, notes io.Writer) (r runResult, err error) {
 	status := child.Lines(func(line string) { fmt.Fprintf(notes, "server %s\n", line) })
-	s, err := at.start(ctx, opts.mode, status, notes)
+	s, err := at.start(ctx, opts.mode, status, notes, opts.flags...)
 	if err != nil {
 		return r, err
 	}
@@ -110,7 +117,7 @@ func play(ctx context.Context, opts runOptions, at *place, notes io.Writer) (r r
 		s.finish()
 		return r, err
 	}
-	r.Bots, r.Path = found.Result, found.Path
+	r.Bots, r.Path = found.played, found.Path
 	if at.stage != nil {
 		r.Path = &pathResult{opts.path.String(), at.stage.Stats(impair.ToServer), at.stage.Stats(impair.ToClient)}
 	}
@@ -131,7 +138,7 @@ func playBots(ctx context.Context, opts runOptions, at *place, s *server, notes 
 		return result, fmt.Errorf("find this program: %w", err)
 	}
 	args := []string{
-		"bots", "--json", "--server", s.at(opts.profile), "--profile", opts.profile.String(), "--bots", strconv.Itoa(opts.bots),
+		"bots", "--json", "--game", opts.game, "--server", s.at(opts.profile), "--profile", opts.profile.String(), "--bots", strconv.Itoa(opts.bots),
 		"--duration", opts.duration.String(), "--rate", strconv.FormatFloat(opts.rate, 'g', -1, 64),
 	}
 	if at.stage == nil {
@@ -180,5 +187,5 @@ func writeRun(out io.Writer, r runResult) {
 	fmt.Fprintf(out, "  reliable data packets        %d accepted, %d acknowledged in the kernel: %.2f%%\n",
 		r.Server.ReliableAccepted, r.Server.KernelAcked, 100*r.KernelShare)
 	r.Path.write(out)
-	writeVerdict(out, r.Bots)
+	writePlayed(out, r.Bots)
 }

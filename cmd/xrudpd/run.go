@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -15,7 +16,11 @@ import (
 
 	"github.com/xrudp/xrudp/cmd/xrudpd/config"
 	"github.com/xrudp/xrudp/cmd/xrudpd/serve"
+	"github.com/xrudp/xrudp/userspace/game"
 	"github.com/xrudp/xrudp/userspace/game/plaza"
+	"github.com/xrudp/xrudp/userspace/game/policethief"
+	"github.com/xrudp/xrudp/userspace/game/policethief/protocol"
+	"github.com/xrudp/xrudp/userspace/game/policethief/rules"
 	"github.com/xrudp/xrudp/userspace/worker"
 )
 
@@ -70,7 +75,7 @@ func run(args []string) (err error) {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
 
-	server, err := serve.Open(cfg, worker.Game(plaza.Options()), log)
+	server, err := serve.Open(cfg, worker.Game(games(cfg, log)), log)
 	if err != nil {
 		return err
 	}
@@ -91,6 +96,29 @@ func run(args []string) (err error) {
 		err = errors.Join(err, writeSummary(server, before, o.summary))
 	}
 	return err
+}
+
+// games are what the server has to offer.
+func games(cfg config.Config, log zerolog.Logger) game.Options {
+	opts := plaza.Options()
+	for name, preset := range map[string]rules.Config{protocol.Name: {}, protocol.Fast: rules.Fast()} {
+		o := policethief.Options{Name: name, Rules: preset, Truth: cfg.Truth}
+		if cfg.RecordDir != "" {
+			o.Record = func(room uint32, recording []byte) { go record(log, cfg.RecordDir, room, recording) }
+		}
+		opts.Kinds = append(opts.Kinds, policethief.Kind(o))
+	}
+	return opts
+}
+
+// record keeps what was played in a room.
+func record(log zerolog.Logger, dir string, room uint32, recording []byte) {
+	path := filepath.Join(dir, fmt.Sprintf("%s-%d.xpt", time.Now().UTC().Format("20060102-150405.000"), room))
+	if err := os.WriteFile(path, recording, 0o644); err != nil {
+		log.Error().Err(err).Msg("recording not kept")
+		return
+	}
+	log.Info().Str("file", path).Int("bytes", len(recording)).Msg("game recorded")
 }
 
 func writeSummary(server *serve.Server, since *serve.Status, path string) error {

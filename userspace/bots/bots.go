@@ -403,7 +403,7 @@ func (c *Check) collect() Result {
 		r.Sent += room.ledger.Sent()
 		r.Expected += room.ledger.Sent() * uint64(len(room.ledger.inboxes))
 		r.Received += room.ledger.Delivered()
-		r.Faults.add(room.ledger.Faults())
+		r.Faults.Add(room.ledger.Faults())
 	}
 	for _, b := range c.bots {
 		if why := b.lost.Load(); why != 0 {
@@ -418,7 +418,7 @@ func (c *Check) collect() Result {
 		}
 		r.Plans += b.plans.Sent()
 		r.Returned += b.plans.Delivered()
-		r.Faults.add(b.plans.Faults())
+		r.Faults.Add(b.plans.Faults())
 		r.Malformed += b.malformed
 		r.WouldBlock += b.wouldBlock
 		r.Positions += b.positions

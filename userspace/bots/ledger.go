@@ -98,7 +98,8 @@ func (f Faults) String() string {
 	return strings.Join(parts, ", ")
 }
 
-func (f *Faults) add(o Faults) {
+// Add adds the counts of o.
+func (f *Faults) Add(o Faults) {
 	f.Lost += o.Lost
 	f.Duplicated += o.Duplicated
 	f.Reordered += o.Reordered
@@ -172,7 +173,7 @@ func (l *Ledger) Faults() Faults {
 	var sum Faults
 	for i := range l.inboxes {
 		in := &l.inboxes[i]
-		sum.add(in.faults)
+		sum.Add(in.faults)
 		sum.Lost += uint64(len(in.missing))
 		for sender := range in.next {
 			for s, next := range in.next[sender] {

@@ -91,6 +91,14 @@ func (r *Room) Broadcast(mode session.Mode, channel uint8, m message.Message) {
 	r.cast(&o)
 }
 
+// SendTo is Broadcast to some players.
+func (r *Room) SendTo(players []*Player, mode session.Mode, channel uint8, m message.Message) {
+	o := r.outgoing(mode, channel, m)
+	for _, p := range players {
+		p.SendMessage(o)
+	}
+}
+
 // BroadcastMessage is Broadcast for a payload that is encoded already. A player
 // who cannot take a reliable message since its queue is full is disconnected.
 func (r *Room) BroadcastMessage(o session.Outgoing) { r.cast(&o) }

@@ -34,6 +34,7 @@ type Player[T any] struct {
 	queue    queue
 	batch    []delivered
 	handlers [256]func(client.Message) error
+	taken    func(*snapshot.Receiver[T])
 	codec    message.Codec
 	events   []Event
 	stats    Stats
@@ -134,6 +135,10 @@ func (p *Player[T]) Handle(typ uint8, f func(client.Message) error) {
 	}
 	p.handlers[typ] = f
 }
+
+// OnSnapshot has f called for every snapshot that was taken, from within Update, with
+// all that came so far.
+func (p *Player[T]) OnSnapshot(f func(*snapshot.Receiver[T])) { p.taken = f }
 
 func ownType(typ uint8) bool {
 	switch typ {
@@ -376,6 +381,9 @@ func (p *Player[T]) snapshot(payload []byte) error {
 		}
 	}
 	p.correct(tick, head.Input)
+	if p.taken != nil {
+		p.taken(p.world)
+	}
 	return nil
 }
 

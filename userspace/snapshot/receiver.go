@@ -48,6 +48,7 @@ type Receiver[T any] struct {
 // received is the world at one snapshot.
 type received struct {
 	tick    uint32
+	partial bool // something to be seen is missing, or older
 	entries []receivedEntry
 	rows    []int32 // of each entry: its row, then the one before
 }
@@ -120,7 +121,7 @@ func (r *Receiver[T]) Receive(b []byte) (tick uint32, err error) {
 	}
 
 	s := r.spare
-	*s = received{tick: tick, entries: s.entries[:0], rows: s.rows[:0]}
+	*s = received{tick: tick, partial: partial, entries: s.entries[:0], rows: s.rows[:0]}
 	if err := r.read(s, base, &in, partial); err != nil {
 		return 0, err
 	}

@@ -130,6 +130,13 @@ type Config struct {
 	// that an interface had before it was busy-polled.
 	StateDir string `toml:"state_dir"`
 	LogLevel string `toml:"log_level"`
+
+	// RecordDir is a folder for recordings of games. Empty: none are kept.
+	RecordDir string `toml:"record_dir"`
+
+	// Truth lets players of Police and Thief ask for what is hidden from them,
+	// so that bots can check the server.
+	Truth bool `toml:"truth"`
 }
 
 // Duration is a time.Duration written as "10s" in a file.
@@ -247,6 +254,8 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.Var(&c.IdleTimeout, "idle-timeout", "silence after which a session ends")
 	fs.Var(&c.ShutdownTimeout, "shutdown-timeout", "longest wait for sessions to close on exit")
 	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "folder of the files that a crash must not lose")
+	fs.StringVar(&c.RecordDir, "record-dir", c.RecordDir, "folder for recordings of games of Police and Thief; empty: none")
+	fs.BoolVar(&c.Truth, "truth", c.Truth, "tell players of Police and Thief what is hidden from them, if they ask: for checks")
 	fs.StringVar(&c.LogLevel, "log-level", c.LogLevel, strings.Join(levels, ", "))
 }
 
