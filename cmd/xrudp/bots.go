@@ -85,8 +85,12 @@ func (c heistCheck) run(ctx context.Context) (played, error) {
 
 func (c heistCheck) progress() string {
 	p := c.Progress()
-	return fmt.Sprintf("%d/%d playing  round %d  %-9s  %d captured  %d freed  %d events seen",
-		p.Playing, c.bots, p.Round, p.Phase, p.Captures, p.Freed, p.Events)
+	phase := p.Phase
+	if p.Left > 0 {
+		phase += fmt.Sprintf(", %2.0f s left", p.Left.Seconds())
+	}
+	return fmt.Sprintf("%d/%d playing  round %d  %-20s  %d captured  %d freed  %d events seen",
+		p.Playing, c.bots, p.Round, phase, p.Captures, p.Freed, p.Events)
 }
 
 func botsCommand(ctx context.Context, args []string, out io.Writer) error {

@@ -30,10 +30,11 @@ type Findings struct {
 	Entities  uint64 `json:"entities"` // in them
 	Compared  uint64 `json:"entities_compared"`
 	Viewed    uint64 `json:"entities_viewed"` // between snapshots, and compared
+	Jumped    uint64 `json:"entities_jumped"` // of these: the rules had put them elsewhere just then
 
-	// The worst errors of positions, in units. That of a view has a bound of
-	// its own for each entity; the bound given is that which was met the
-	// most closely, and the error there.
+	// The worst errors of positions, in units, of those that did not jump. That of
+	// a view has a bound of its own for each entity: the error and the bound are
+	// given of the entity for which the one came closest to the other.
 	WorstSnapshot float64 `json:"worst_error"`
 	SnapshotBound float64 `json:"error_bound"`
 	WorstView     float64 `json:"worst_view_error"`
@@ -131,6 +132,7 @@ func (r *Result) add(b *bot, first bool) {
 	g.Entities += f.Entities
 	g.Compared += f.Compared
 	g.Viewed += f.Viewed
+	g.Jumped += f.Jumped
 	g.SnapshotBound = quantum
 	g.WorstSnapshot = max(g.WorstSnapshot, f.WorstSnapshot)
 	g.WorstView = max(g.WorstView, f.WorstView)
