@@ -176,7 +176,7 @@ func TestBotsFindFaults(t *testing.T) {
 		{
 			name: "lost",
 			meddle: func(n uint32, _ *worker.Session, m session.Message, relay func(session.Message)) {
-				if n != 20 {
+				if n != 5 {
 					relay(m)
 				}
 			},
@@ -186,7 +186,7 @@ func TestBotsFindFaults(t *testing.T) {
 			name: "twice",
 			meddle: func(n uint32, _ *worker.Session, m session.Message, relay func(session.Message)) {
 				relay(m)
-				if n == 20 {
+				if n == 5 {
 					relay(m)
 				}
 			},
@@ -195,7 +195,7 @@ func TestBotsFindFaults(t *testing.T) {
 		{
 			name: "corrupted",
 			meddle: func(n uint32, _ *worker.Session, m session.Message, relay func(session.Message)) {
-				if n == 20 {
+				if n == 5 {
 					m.Payload = append([]byte(nil), m.Payload...)
 					m.Payload[5] ^= 1
 				}
@@ -229,7 +229,7 @@ func TestBotsFindFaults(t *testing.T) {
 			name: "kicked",
 			meddle: func(n uint32, s *worker.Session, m session.Message, relay func(session.Message)) {
 				relay(m)
-				if n == 20 {
+				if n == 5 {
 					s.Close(client.Reason(8))
 				}
 			},
