@@ -40,6 +40,11 @@ type Options struct {
 	ThreadedNAPI bool
 	// NAPICPU is where those threads run when ThreadedNAPI is set.
 	NAPICPU int
+	// ThreadedClient does the same for the client end, so that what the server
+	// sends is not received at its own CPU's expense.
+	ThreadedClient bool
+	// ClientCPU is where those threads run when ThreadedClient is set.
+	ClientCPU int
 	// PlainClient leaves the client end without an XDP program. XDP_TX
 	// towards it stalls then after a few hundred frames.
 	PlainClient bool
@@ -82,4 +87,7 @@ type End struct {
 	MAC       net.HardwareAddr
 	IPv4      netip.Addr
 	IPv6      netip.Addr
+
+	// NAPIThreads are the kernel threads of ThreadedNAPI or ThreadedClient.
+	NAPIThreads []int
 }

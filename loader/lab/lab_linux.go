@@ -93,7 +93,12 @@ func (l *Lab) build(opts Options) error {
 		return err
 	}
 	if opts.ThreadedNAPI {
-		return l.Server.threadNAPI(opts.NAPICPU)
+		if err := l.Server.threadNAPI(opts.NAPICPU); err != nil {
+			return err
+		}
+	}
+	if opts.ThreadedClient {
+		return l.Client.threadNAPI(opts.ClientCPU)
 	}
 	return nil
 }

@@ -177,7 +177,10 @@ func TestChildRunsInside(t *testing.T) {
 }
 
 func TestThreadedNAPI(t *testing.T) {
-	l := labtest.New(t, lab.Options{ThreadedNAPI: true, NAPICPU: 0})
+	l := labtest.New(t, lab.Options{ThreadedNAPI: true, ThreadedClient: true})
+	if len(l.Server.NAPIThreads) == 0 || len(l.Client.NAPIThreads) == 0 {
+		t.Errorf("threads %v at the server's end and %v at the clients'", l.Server.NAPIThreads, l.Client.NAPIThreads)
+	}
 	server := listen(t, &l.Server, l.Server.IPv4)
 	client := listen(t, &l.Client, l.Client.IPv4)
 	if _, err := client.WriteTo([]byte("x"), server.LocalAddr()); err != nil {

@@ -28,7 +28,6 @@ func (e *End) threadNAPI(cpu int) error {
 		if err != nil {
 			return err
 		}
-		pinned := 0
 		for pid := range after {
 			if before[pid] {
 				continue
@@ -36,9 +35,9 @@ func (e *End) threadNAPI(cpu int) error {
 			if err := unix.SchedSetaffinity(pid, &set); err != nil {
 				return fmt.Errorf("pin NAPI thread %d to CPU %d: %w", pid, cpu, err)
 			}
-			pinned++
+			e.NAPIThreads = append(e.NAPIThreads, pid)
 		}
-		if pinned > 0 {
+		if len(e.NAPIThreads) > 0 {
 			return nil
 		}
 		if time.Now().After(deadline) {
