@@ -21,6 +21,7 @@ import (
 	"github.com/xrudp/xrudp/userspace/game/policethief"
 	"github.com/xrudp/xrudp/userspace/game/policethief/protocol"
 	"github.com/xrudp/xrudp/userspace/game/policethief/rules"
+	"github.com/xrudp/xrudp/userspace/game/relay"
 	"github.com/xrudp/xrudp/userspace/worker"
 )
 
@@ -101,6 +102,7 @@ func run(args []string) (err error) {
 // games are what the server has to offer.
 func games(cfg config.Config, log zerolog.Logger) game.Options {
 	opts := plaza.Options()
+	opts.Kinds = append(opts.Kinds, relay.Kind())
 	for name, preset := range map[string]rules.Config{protocol.Name: {}, protocol.Fast: rules.Fast()} {
 		o := policethief.Options{Name: name, Rules: preset, Truth: cfg.Truth}
 		if cfg.RecordDir != "" {
