@@ -19,6 +19,8 @@ func benchCommand(ctx context.Context, args []string, out io.Writer) error {
 			return benchKernelAck(ctx, args[1:], out)
 		case "echo":
 			return benchEcho(ctx, args[1:], out)
+		case "relay":
+			return benchRelay(ctx, args[1:], out)
 		case "sim":
 			return benchSim(ctx, args[1:], out)
 		case "tcp":
@@ -28,6 +30,7 @@ func benchCommand(ctx context.Context, args []string, out io.Writer) error {
 	fmt.Fprint(os.Stderr, "usage: xrudp bench <measurement> [flags]\n\n"+
 		"  kernel-ack  packets per second acknowledged in XDP, beside bare XDP_TX\n"+
 		"  echo        round trips to the kernel and to a worker, XDP beside UDP sockets\n"+
+		"  relay       the largest room in which everyone hears everyone, XDP beside UDP sockets\n"+
 		"  sim         goodput, latency, fairness and queues on simulated paths\n"+
 		"  tcp         goodput and latency beside the kernel's TCP, on one bad path\n")
 	return errUsage

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,33 +32,40 @@ type place struct {
 	lab     *lab.Lab      // nil on the loopback interface
 	stage   *impair.Stage // what spoils the lab's path, nil for nothing
 	why     error         // there is no lab
+	flags   []string      // of servers, besides those that the place needs
 	servers int           // started so far
 }
 
 // newPlace finds a place. In a lab that is to have a stage, spoil says what it
 // does; on the loopback interface nothing does.
 func newPlace(spoil *impair.Options) (*place, error) {
+	p, err := placeIn(lab.Options{Middle: spoil != nil})
+	if err != nil || p.lab == nil || spoil == nil {
+		return p, err
+	}
+	// It outlives an interrupt, after which the bots still have to leave.
+	if p.stage, err = impair.Start(context.Background(), p.lab, *spoil); err != nil {
+		return nil, errors.Join(err, p.lab.Close())
+	}
+	return p, nil
+}
+
+// placeIn finds a place without a stage.
+func placeIn(opts lab.Options) (*place, error) {
 	if os.Geteuid() != 0 {
 		return &place{why: errors.New("network namespaces and XDP need root")}, nil
 	}
 	if err := lab.MountBPFFS(); err != nil {
 		return &place{why: err}, nil
 	}
-	l, err := lab.New(lab.Options{Middle: spoil != nil})
+	l, err := lab.New(opts)
 	if errors.Is(err, lab.ErrUnavailable) {
 		return &place{why: err}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	p := &place{lab: l}
-	if spoil != nil {
-		// It outlives an interrupt, after which the bots still have to leave.
-		if p.stage, err = impair.Start(context.Background(), l, *spoil); err != nil {
-			return nil, errors.Join(err, l.Close())
-		}
-	}
-	return p, nil
+	return &place{lab: l}, nil
 }
 
 // String says where one is, and why not better.
@@ -129,7 +137,7 @@ func (p *place) start(ctx context.Context, mode string, status, log io.Writer, f
 	p.servers++
 	instance := fmt.Sprintf("run-%d-%d", os.Getpid(), p.servers)
 	s := &server{remove: func() error { return nil }}
-	opts := child.ServerOptions{Status: status, Log: log, Flags: append([]string{"--instance", instance}, flags...)}
+	opts := child.ServerOptions{Status: status, Log: log, Flags: slices.Concat([]string{"--instance", instance}, p.flags, flags)}
 	if status != nil {
 		opts.Flags = append(opts.Flags, "--status")
 	}

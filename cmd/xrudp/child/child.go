@@ -54,6 +54,9 @@ func Start(cmd *exec.Cmd, in *lab.Namespace) (*Process, error) {
 	return p, nil
 }
 
+// PID is the program's process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Done is closed when the program ended and everything it wrote was read.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
