@@ -45,6 +45,10 @@ type Options struct {
 	ThreadedClient bool
 	// ClientCPU is where those threads run when ThreadedClient is set.
 	ClientCPU int
+	// TXQueue gives the server end a queue of so many packets, as network cards
+	// have. What has no room there its sender learns of (Linux 6.16); without a
+	// queue a veth drops what comes in bursts of more than 256. Default none.
+	TXQueue int
 	// PlainClient leaves the client end without an XDP program. XDP_TX
 	// towards it stalls then after a few hundred frames.
 	PlainClient bool

@@ -92,6 +92,11 @@ func (l *Lab) build(opts Options) error {
 	if err := l.awaitUp(); err != nil {
 		return err
 	}
+	if opts.TXQueue > 0 {
+		if err := l.Server.queue(opts.TXQueue); err != nil {
+			return err
+		}
+	}
 	if opts.ThreadedNAPI {
 		if err := l.Server.threadNAPI(opts.NAPICPU); err != nil {
 			return err
@@ -236,6 +241,27 @@ func addAddress(dev netlink.Link, prefix netip.Prefix) error {
 		return fmt.Errorf("add address %s: %w", prefix, err)
 	}
 	return nil
+}
+
+// queue gives the end's device a queue of so many packets.
+func (e *End) queue(packets int) error {
+	return e.Do(func() error {
+		dev, err := netlink.LinkByName(e.Interface)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", e.Interface, err)
+		}
+		if err := netlink.LinkSetTxQLen(dev, packets); err != nil {
+			return fmt.Errorf("set queue length of %s: %w", e.Interface, err)
+		}
+		qdisc := &netlink.GenericQdisc{
+			QdiscAttrs: netlink.QdiscAttrs{LinkIndex: e.Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
+			QdiscType:  "pfifo",
+		}
+		if err := netlink.QdiscReplace(qdisc); err != nil {
+			return fmt.Errorf("add queue to %s: %w", e.Interface, err)
+		}
+		return nil
+	})
 }
 
 // introduce tells each end the other's hardware address, so that the first
