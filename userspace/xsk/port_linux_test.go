@@ -563,3 +563,28 @@ func BenchmarkPortEcho(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/packet")
 }
+
+// In copy mode frames leave as soon as there are as many as one call sends.
+func TestCopiedFramesDoNotWaitForFlush(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		zeroCopy bool
+		want     int
+	}{{"copy", false, copyBatch}, {"zero_copy", true, 0}} {
+		t.Run(tt.name, func(t *testing.T) {
+			d, k := newFake(t, Options{Queues: 1, RXFrames: 8, TXFrames: 128})
+			d.report.ZeroCopy = tt.zeroCopy
+			p, q := d.ports[0], k.queues[0]
+			for i := range copyBatch + 1 {
+				submit(p, testRoute(0), uint64(i))
+			}
+			if len(q.sent) != tt.want {
+				t.Errorf("%d frames left before Flush, want %d", len(q.sent), tt.want)
+			}
+			settle(t, d)
+			if len(q.sent) != copyBatch+1 {
+				t.Errorf("%d frames left, want %d", len(q.sent), copyBatch+1)
+			}
+		})
+	}
+}

@@ -13,6 +13,9 @@ import (
 // left for the next Flush.
 const stallLimit = 2
 
+// copyBatch is how many frames one system call sends in copy mode.
+const copyBatch = 32
+
 // Buffer implements transport.Batch. A route that was not learned from a frame
 // has no template, and no buffer here.
 func (p *Port) Buffer(r *transport.Route) []byte {
@@ -74,6 +77,13 @@ func (p *Port) Commit(n int) {
 	l.inFlight++
 	p.stats.TxPackets++
 	p.stats.TxBytes += uint64(n)
+	if l.tx.head-l.tx.sent == copyBatch && !p.dev.report.ZeroCopy {
+		// It takes no more calls than to wait for Flush, and the kernel finds the
+		// frames in the cache.
+		l.tx.publish()
+		_ = p.kick(l)
+		p.reap()
+	}
 }
 
 // Flush implements transport.Batch. Frames the device does not take at once
@@ -101,7 +111,7 @@ func (p *Port) Flush() error {
 }
 
 // kick has the kernel send until the TX ring is empty: in copy mode one system
-// call sends 32 frames, and says EAGAIN for the rest. Only the ring tells
+// call sends copyBatch frames, and says EAGAIN for the rest. Only the ring tells
 // whether there was progress.
 func (p *Port) kick(l *lane) error {
 	for stalls := 0; stalls < stallLimit; {
