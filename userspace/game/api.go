@@ -103,6 +103,22 @@ func (r *Room) SendTo(players []*Player, mode session.Mode, channel uint8, m mes
 // who cannot take a reliable message since its queue is full is disconnected.
 func (r *Room) BroadcastMessage(o session.Outgoing) { r.cast(&o) }
 
+// BroadcastMessages is BroadcastMessage for several unreliable messages. It is
+// cheaper where there is much to say to many: what one player gets is sent before
+// that of the next is made. It panics where one is reliable.
+func (r *Room) BroadcastMessages(all []session.Outgoing) {
+	for i := range all {
+		if all[i].Mode.Reliable() {
+			panic("game: reliable message among many")
+		}
+	}
+	for node := range r.links {
+		if r.links[node].players > 0 {
+			r.castAll(node, all)
+		}
+	}
+}
+
 // Violation counts a message that broke the rules of the game but is not worth
 // a refusal, such as a movement that was cut short.
 func (r *Room) Violation() { r.node.violation() }

@@ -23,6 +23,12 @@ type Peer interface {
 	SetValue(any)
 }
 
+// Flusher is a Peer that can send what it was given before the worker's pass ends,
+// so that its memory serves the next peer. Flush is called within Node.Tick only.
+type Flusher interface {
+	Flush()
+}
+
 // Host is the worker a node runs on.
 type Host interface {
 	// Now is the time of the present pass, in nanoseconds of a clock that all
@@ -79,6 +85,7 @@ type Node struct {
 type Client struct {
 	node   *Node
 	peer   Peer
+	flush  Flusher // nil where the peer is none
 	kicked bool
 
 	hall    *hall  // of the room that it asked for and did not leave
@@ -131,7 +138,9 @@ func (n *Node) Open(p Peer) {
 		// Left by a former server, whose rooms are gone; it ends at once.
 		return
 	}
-	p.SetValue(&Client{node: n, peer: p})
+	c := &Client{node: n, peer: p}
+	c.flush, _ = p.(Flusher)
+	p.SetValue(c)
 }
 
 // Close forgets a client.
@@ -405,6 +414,19 @@ func (n *Node) hear(h *hall, l *letter, payload []byte) {
 			return
 		}
 		n.dismiss(c, message.Error(payload[0]), string(payload[1:]))
+	}
+}
+
+// serve sends messages to everyone in a hall, client by client.
+func (n *Node) serve(h *hall, all []session.Outgoing) {
+	for _, c := range h.clients {
+		for i := range all {
+			c.Send(all[i])
+		}
+		// Elsewhere a session may be waiting for the call to return.
+		if n.ticking && c.flush != nil {
+			c.flush.Flush()
+		}
 	}
 }
 

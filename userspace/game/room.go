@@ -512,6 +512,21 @@ func (r *Room) cast(o *session.Outgoing) {
 	}
 }
 
+// castAll sends unreliable messages to everyone at one node. Those of its own are
+// served one after the other.
+func (r *Room) castAll(node int, all []session.Outgoing) {
+	if n := r.node; node == n.self {
+		if h := n.halls[r.id]; h != nil && h.id == r.links[node].hall && h.owner == node {
+			n.serve(h, all)
+		}
+		return
+	}
+	for i := range all {
+		l := letterOf(letterCast, &all[i])
+		r.say(node, &l, all[i].Payload, false)
+	}
+}
+
 func letterOf(kind uint8, o *session.Outgoing) letter {
 	return letter{
 		kind: kind, mode: o.Mode, channel: o.Channel, typ: o.Type, priority: o.Priority,

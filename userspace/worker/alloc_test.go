@@ -19,6 +19,7 @@ import (
 type replay struct {
 	next []transport.Datagram
 	sent int
+	full bool
 	buf  [wire.MaxDatagramLimit]byte
 }
 
@@ -30,12 +31,18 @@ func (r *replay) Receive(ds []transport.Datagram) (int, error) {
 
 func (r *replay) Route(d *transport.Datagram, to *transport.Route) { to.Key = d.Key }
 func (r *replay) Release()                                         {}
-func (r *replay) Buffer(*transport.Route) []byte                   { return r.buf[:] }
 func (r *replay) Commit(int)                                       { r.sent++ }
 func (r *replay) Flush() error                                     { return nil }
 func (r *replay) FDs() []int                                       { return nil }
 func (r *replay) Stats() transport.Stats                           { return transport.Stats{} }
 func (r *replay) Close() error                                     { return nil }
+
+func (r *replay) Buffer(*transport.Route) []byte {
+	if r.full {
+		return nil
+	}
+	return r.buf[:]
+}
 
 // bench is one worker with one session whose client is written out by hand, so
 // that each round trip is a fixed set of packets.

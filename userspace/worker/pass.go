@@ -324,8 +324,11 @@ func (w *Worker) fail(err error) {
 // nextDeadline is when the next pass is due although nothing arrives.
 func (w *Worker) nextDeadline() uint64 {
 	at := min(w.wheel.Next(), w.tickDue())
-	if w.pressed || len(w.active) > 0 {
+	if w.pressed {
 		at = min(at, w.now+uint64(time.Millisecond))
+	}
+	if len(w.active) > 0 {
+		at = min(at, w.now+fullPause)
 	}
 	// What a gate in the kernel absorbs wakes nobody.
 	if w.blocked > 0 && w.opts.Gate == nil {
@@ -333,6 +336,10 @@ func (w *Worker) nextDeadline() uint64 {
 	}
 	return at
 }
+
+// fullPause is how long a worker sleeps between attempts at a transport without
+// room: a network card makes room for hundreds of packets in that time.
+const fullPause = uint64(100 * time.Microsecond)
 
 // lookEvery is how long a worker whose sessions wait for acknowledgements sleeps
 // between looks after so much silence: a little of what the wait took already, so

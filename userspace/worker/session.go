@@ -94,6 +94,14 @@ func (s *Session) SendMessage(o session.Outgoing) error {
 	return nil
 }
 
+// Flush sends what is queued as far as the network takes it, without waiting for
+// the end of the pass. It is not for Handler.Message and what is called by it.
+func (s *Session) Flush() {
+	if s.lane != nil && !s.gone {
+		s.worker.fill(s)
+	}
+}
+
 // MaxMessage is the size of the largest payload in bytes that the client takes
 // and Send accepts.
 func (s *Session) MaxMessage() int { return s.engine.MaxMessage() }

@@ -28,6 +28,7 @@ type room struct {
 	room   *game.Room
 	blocks []byte // one behind the other
 	ends   []int  // of all blocks but the last, in blocks
+	round  []session.Outgoing
 }
 
 func newRoom(r *game.Room) game.Logic {
@@ -76,17 +77,15 @@ func (r *room) publish(p *game.Player, m session.Message) error {
 
 // Tick implements game.Logic: it sends all blocks to everyone.
 func (r *room) Tick(game.Tick) {
+	r.round = r.round[:0]
 	begin := 0
+	r.ends = append(r.ends, len(r.blocks))
 	for _, end := range r.ends {
-		r.send(r.blocks[begin:end])
+		r.round = append(r.round, session.Outgoing{
+			Mode: session.Unreliable, Type: TypeBlock, Priority: session.High, Payload: r.blocks[begin:end],
+		})
 		begin = end
 	}
-	r.send(r.blocks[begin:])
+	r.room.BroadcastMessages(r.round)
 	r.blocks, r.ends = r.blocks[:0], r.ends[:0]
-}
-
-func (r *room) send(block []byte) {
-	r.room.BroadcastMessage(session.Outgoing{
-		Mode: session.Unreliable, Type: TypeBlock, Priority: session.High, Payload: block,
-	})
 }
