@@ -30,7 +30,9 @@ func benchRelay(ctx context.Context, args []string, out io.Writer) error {
 		servers.log = io.Discard
 	}
 	var err error
-	servers.place, err = placeIn(lab.Options{ThreadedNAPI: true, NAPICPU: servers.cpu, ThreadedClient: true})
+	servers.place, err = placeIn(lab.Options{
+		ThreadedNAPI: true, NAPICPU: servers.cpu, ThreadedClient: true, TXQueue: 10_000,
+	})
 	if err != nil {
 		return err
 	}
