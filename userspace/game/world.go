@@ -43,7 +43,7 @@ type WorldOptions[T any] struct {
 	Plane space.Plane
 
 	// MaxEntities at a time, at most 65,536, for which there is memory from the
-	// start: 400 bytes for each word of the schema, and 2,500. Default twice
+	// start: 400 bytes for each word of the schema, and 2,000. Default twice
 	// Kind.MaxPlayers.
 	MaxEntities int
 

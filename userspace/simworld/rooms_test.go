@@ -390,9 +390,7 @@ func frames(h *hall, seats []*seat, n int, f func(s *seat)) {
 	for range n {
 		h.Net.Run(h.Net.Now() + uint64(time.Second/60))
 		for _, s := range seats {
-			for _, e := range s.player.Update(s.now()) {
-				s.happened = append(s.happened, e)
-			}
+			s.happened = append(s.happened, s.player.Update(s.now())...)
 			f(s)
 		}
 	}
