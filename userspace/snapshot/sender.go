@@ -231,9 +231,11 @@ func (s *Sender) consider(visible []Visible) {
 			t = s.former[i]
 		}
 		s.tracks = append(s.tracks, t)
-		s.candidates = append(s.candidates, candidate{
-			id: v.ID, age: max(v.Weight, 1e-9) * float32(h.ordinal-t.sent), pending: t.told,
-		})
+		s.candidates = append(s.candidates, candidate{})
+		c := &s.candidates[len(s.candidates)-1]
+		c.id, c.pending = v.ID, t.told
+		c.age = max(v.Weight, 1e-9) * float32(h.ordinal-t.sent)
+
 	}
 }
 
@@ -243,13 +245,15 @@ func (s *Sender) match(base *world) {
 	h.mark()
 	kept := 0
 	for i := range s.candidates {
-		c := s.candidates[i]
+		c := &s.candidates[i]
 		if _, ok := h.find(c.id.Slot); ok {
 			continue
 		}
 		h.put(c.id.Slot, kept)
 		c.base = -1
-		s.candidates[kept], s.tracks[kept] = c, s.tracks[i]
+		if kept != i {
+			s.candidates[kept], s.tracks[kept] = *c, s.tracks[i]
+		}
 		kept++
 	}
 	s.candidates, s.tracks = s.candidates[:kept], s.tracks[:kept]
