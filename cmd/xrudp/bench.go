@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ func benchCommand(ctx context.Context, args []string, out io.Writer) error {
 			return benchEcho(ctx, args[1:], out)
 		case "relay":
 			return benchRelay(ctx, args[1:], out)
+		case "room":
+			return benchRoom(ctx, args[1:], out)
 		case "sim":
 			return benchSim(ctx, args[1:], out)
 		case "tcp":
@@ -31,6 +34,7 @@ func benchCommand(ctx context.Context, args []string, out io.Writer) error {
 		"  kernel-ack  packets per second acknowledged in XDP, beside bare XDP_TX\n"+
 		"  echo        round trips to the kernel and to a worker, XDP beside UDP sockets\n"+
 		"  relay       the largest room in which everyone hears everyone, XDP beside UDP sockets\n"+
+		"  room        ticks and snapshots of rooms of 250 to 4,000 players who all move\n"+
 		"  sim         goodput, latency, fairness and queues on simulated paths\n"+
 		"  tcp         goodput and latency beside the kernel's TCP, on one bad path\n")
 	return errUsage
@@ -47,6 +51,32 @@ func benchKernelAck(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	result, err := bench.KernelAck(ctx, opts)
+	if err != nil {
+		return err
+	}
+	return printResult(out, result, *asJSON)
+}
+
+func benchRoom(ctx context.Context, args []string, out io.Writer) error {
+	var opts bench.RoomOptions
+	fs := flag.NewFlagSet("bench room", flag.ContinueOnError)
+	fs.DurationVar(&opts.Duration, "duration", 10*time.Second, "how long each room is measured")
+	fs.Uint64Var(&opts.Seed, "seed", 1, "of the players' walks")
+	sizes := fs.String("players", "", "sizes of rooms, separated by commas (default 250,500,1000,2000,4000)")
+	asJSON := fs.Bool("json", false, "print one JSON object")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	if *sizes != "" {
+		for size := range strings.SplitSeq(*sizes, ",") {
+			n, err := strconv.Atoi(strings.TrimSpace(size))
+			if err != nil {
+				return fmt.Errorf("%q is not a number of players", size)
+			}
+			opts.Players = append(opts.Players, n)
+		}
+	}
+	result, err := bench.Room(ctx, opts)
 	if err != nil {
 		return err
 	}

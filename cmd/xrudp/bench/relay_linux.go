@@ -83,9 +83,6 @@ type relayPlayer struct {
 
 func (l *relayGenerator) now() time.Duration { return time.Since(l.started) }
 
-// clock is now as sessions want it: never 0.
-func clock(now time.Duration) uint64 { return uint64(now + time.Second) }
-
 // open makes sockets and sessions.
 func (l *relayGenerator) open(servers RelayServers, address string) (err error) {
 	for i := range l.players {
