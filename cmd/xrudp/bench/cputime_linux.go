@@ -42,6 +42,13 @@ func ThreadCPUTime(tids []int) (sum time.Duration) {
 	return sum
 }
 
+// threadTime is the CPU time that the calling thread has used.
+func threadTime() time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)
+	return time.Duration(t.Nano())
+}
+
 func threads(pid int) (tids []int) {
 	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*", pid))
 	for _, path := range paths {

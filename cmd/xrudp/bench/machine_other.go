@@ -2,7 +2,10 @@
 
 package bench
 
-import "runtime"
+import (
+	"runtime"
+	"time"
+)
 
 func kernelRelease() string { return runtime.GOOS }
 
@@ -10,3 +13,6 @@ func cpuModel() string { return "unknown CPU" }
 
 // onCPU runs f: CPUs are not told apart elsewhere.
 func onCPU(_ int, f func() error) error { return f() }
+
+// threadTime is not known elsewhere.
+func threadTime() time.Duration { return 0 }

@@ -191,9 +191,7 @@ func (l *relayGenerator) measure(servers RelayServers, server *RelayServer, opts
 
 // used is the CPU time of the generator so far.
 func (l *relayGenerator) used(servers RelayServers) time.Duration {
-	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)
-	return time.Duration(t.Nano()) + servers.Kernel()
+	return threadTime() + servers.Kernel()
 }
 
 // percentile returns a percentile of staleness in milliseconds, the upper end of
