@@ -81,7 +81,7 @@ func (r *Result) judge() {
 // collect adds up what the bots found, after they left.
 func (c *Check) collect(unflushed []bool) Result {
 	r := Result{Result: bots.Result{
-		Server: c.opts.Server, Bots: c.opts.Bots, Rooms: c.opts.Rooms, Reasons: map[string]int{},
+		Server: c.opts.Server, Bots: c.opts.Bots, Rooms: c.opts.Rooms,
 	}}
 	most := make([]uint64, c.opts.Rooms)
 	for i, b := range c.bots {
@@ -106,6 +106,9 @@ func (r *Result) add(b *bot, first bool) {
 	f, g := &b.found, &r.Game
 	if f.lost != "" {
 		r.Disconnected++
+		if r.Reasons == nil {
+			r.Reasons = make(map[string]int)
+		}
 		r.Reasons[f.lost]++
 	}
 	r.Expected += f.expected

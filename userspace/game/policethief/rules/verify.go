@@ -448,7 +448,8 @@ func (v *Verifier) player(s *State, p *PlayerState) {
 		return
 	}
 
-	sameRound := v.known && v.round == s.Round
+	// The lobby has the number of the round before, which has been added up by then.
+	sameRound := v.known && v.round == s.Round && v.phase != Lobby
 	if sameRound && v.whole && m.role != NoRole && m.role != p.Role {
 		v.report(RoleWrong, s.Tick, p.ID)
 	}
