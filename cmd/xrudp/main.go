@@ -28,7 +28,8 @@ func commands() []command {
 		{"run", "a server, bots that check every message, and a report", runCommand},
 		{"bots", "play on a server and check what it delivers", botsCommand},
 		{"replay", "play recorded games again, and see whether they come out the same", replayCommand},
-		{"bench", "measure: echo, kernel-ack, sim, tcp", benchCommand},
+		{"rooms", "list the rooms of a game on a server", roomsCommand},
+		{"bench", "measure: echo, kernel-ack, relay, room, sim, tcp", benchCommand},
 		{"version", "print the version", versionCommand},
 		{"help", "print this list", helpCommand},
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,9 @@ import (
 	"github.com/xrudp/xrudp/loader/lab"
 	"github.com/xrudp/xrudp/loader/lab/impair"
 	"github.com/xrudp/xrudp/loader/lab/labtest"
+	"github.com/xrudp/xrudp/userspace/client"
+	"github.com/xrudp/xrudp/userspace/game/plaza"
+	"github.com/xrudp/xrudp/userspace/message"
 )
 
 var xrudp string // the program, with xrudpd beside it
@@ -174,6 +178,55 @@ func TestBotsOnBadPath(t *testing.T) {
 	checkPath(t, r.Path)
 }
 
+// Who may come to a room of the server is told of it, in a table or as JSON.
+func TestRooms(t *testing.T) {
+	server := startUDP(t)
+	list := func(args ...string) string {
+		t.Helper()
+		cmd, stdout, stderr := prepare(t, append([]string{"rooms", "--server", server}, args...)...)
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("%v\n%s%s", err, stdout, stderr)
+		}
+		return stdout.String()
+	}
+	if got, want := list(), "no rooms of plaza for everybody on "+server+"\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := client.Dial(ctx, server, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	hello, err := message.Append(nil, &message.Connect{Game: plaza.Name, Name: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Send(client.ReliableOrdered, plaza.ChannelRoom, message.TypeConnect, hello); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := conn.Receive(ctx); err != nil || m.Type != message.TypeConnected {
+		t.Fatalf("answer to Connect: %+v, %v", m, err)
+	}
+	// The server makes its list anew a quarter of a second after the last.
+	want := fmt.Sprintf(`{"server":%q,"game":"plaza","rooms":[{"room":1,"players":1,"places":65536}]}`+"\n", server)
+	got := list("--json")
+	for ctx.Err() == nil && got != want {
+		got = list("--json")
+	}
+	if got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := list("--game", plaza.Name), "  room  players  places\n     1        1   65536\n"; got != want {
+		t.Errorf("got\n%s, want\n%s", got, want)
+	}
+	cmd, _, stderr := prepare(t, "rooms", "--server", server, "--game", "chess")
+	if err := cmd.Run(); err == nil || stderr.String() != "xrudp rooms: list rooms: no such game\n" {
+		t.Errorf("another game: %v, %q", err, stderr)
+	}
+}
+
 // startUDP runs a server on the loopback interface until the test ends, and
 // returns its address.
 func startUDP(t *testing.T) string {
@@ -320,6 +373,8 @@ func TestUsage(t *testing.T) {
 		{"jitter_below_zero", []string{"bots", "--jitter", "-1ms"}, 1, "", "--jitter -1ms: not a time"},
 		{"bandwidth_without_unit", []string{"run", "--bandwidth", "20"}, 1, "", "xrudp run: --bandwidth 20: not a bandwidth from 8bit to 100gbit a second, such as 20mbit\n"},
 		{"rate_for_bandwidth", []string{"run", "--rate", "20mbit"}, 2, "", "--bandwidth 20mbit"},
+		{"rooms_of_nothing", []string{"rooms", "--game", ""}, 1, "", "--game"},
+		{"no_server_to_list", []string{"rooms", "--server", "256.0.0.1:1"}, 1, "", "dial"},
 		{"nobody_there", []string{"bots", "--server", "256.0.0.1:1", "--bots", "1"}, 1, "", "dial"},
 	}
 	for _, tt := range tests {

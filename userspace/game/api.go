@@ -44,7 +44,7 @@ func (r *Room) Handle(typ uint8, f func(p *Player, m session.Message) error) {
 
 func (r *Room) register(typ uint8, f handler) {
 	switch typ {
-	case message.TypeConnect, message.TypeDisconnect, message.TypeClockRequest:
+	case message.TypeConnect, message.TypeDisconnect, message.TypeClockRequest, message.TypeListRooms:
 		panic("game: a type of message that no room sees")
 	}
 	if r.handlers[typ] != nil {

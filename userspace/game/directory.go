@@ -1,7 +1,9 @@
 package game
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -131,6 +133,24 @@ func (d *Directory) match(k *Kind) (best *entry) {
 		}
 	}
 	return best
+}
+
+// list returns the rooms of a kind that are for everybody, those with a seat
+// first, and of these the fullest.
+func (d *Directory) list(k *Kind) []message.RoomInfo {
+	all := []message.RoomInfo{}
+	d.mu.Lock()
+	for _, e := range d.named {
+		if e.kind == k && e.public {
+			all = append(all, message.RoomInfo{Room: e.number, Players: uint32(e.seats), Places: uint32(k.MaxPlayers)})
+		}
+	}
+	d.mu.Unlock()
+	full := func(r *message.RoomInfo) int { return int(r.Players / r.Places) }
+	slices.SortFunc(all, func(a, b message.RoomInfo) int {
+		return cmp.Or(cmp.Compare(full(&a), full(&b)), cmp.Compare(b.Players, a.Players), cmp.Compare(a.Room, b.Room))
+	})
+	return all[:min(len(all), message.MaxRooms)]
 }
 
 // create makes a room on the least loaded node. Without a number it is for

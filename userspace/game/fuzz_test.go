@@ -16,6 +16,8 @@ func FuzzNode(f *testing.F) {
 	f.Add(uint64(1), []byte{0, 1, 0, 0x10, 4, 1, 2, 3, 4, 0xff, 3})
 	hello := connect(message.Connect{Game: "relay", Name: "x", Room: 1})
 	f.Add(uint64(2), append([]byte{3, 1, 2, message.TypeConnect, byte(len(hello))}, hello...))
+	ask := listing("relay")
+	f.Add(uint64(4), append([]byte{0, 0, 42, 2, message.TypeListRooms, byte(len(ask))}, ask...))
 	f.Add(uint64(3), []byte{2, 0, 1, 2, 1, 1, 2, 2, 1, 0x12, 1, 3, 9, 3, 1, 4, 1, 3})
 	f.Fuzz(func(t *testing.T, seed uint64, script []byte) {
 		opts := relays()

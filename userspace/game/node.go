@@ -1,8 +1,10 @@
 package game
 
 import (
+	"errors"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/xrudp/xrudp/userspace/message"
 	"github.com/xrudp/xrudp/userspace/metrics"
@@ -70,6 +72,8 @@ type Node struct {
 	swept    bool   // no room was dropped since rooms was looked through
 	next     uint64 // no tick is due before
 
+	lists map[*Kind]list // told to clients
+
 	gauge
 	codec   message.Codec
 	encoded []byte
@@ -93,6 +97,7 @@ type Client struct {
 	inside  bool   // the room has let it in
 	spent   [classes]bucket
 	asked   bucket // for rooms
+	listed  bucket
 	scolded bucket // with Refused
 }
 
@@ -120,6 +125,7 @@ func NewNode(dir *Directory, host Host, self, nodes int, count *metrics.Set) *No
 		halls:    map[uint32]*hall{},
 		roomByID: map[uint32]*Room{},
 		waiting:  map[uint32][]held{},
+		lists:    map[*Kind]list{},
 		next:     math.MaxUint64,
 		gauge:    newGauge(host.Now()),
 		letter:   make([]byte, 0, MaxLetter),
@@ -181,6 +187,8 @@ func (n *Node) dispatch(c *Client, m *session.Message) error {
 		return nil
 	case message.TypeClockRequest:
 		return n.tellTime(c, m)
+	case message.TypeListRooms:
+		return n.tellRooms(c, m)
 	}
 	if f := n.direct[m.Type]; f != nil {
 		return n.callDirect(f, c, m)
@@ -275,6 +283,48 @@ func (n *Node) tellTime(c *Client, m *session.Message) error {
 	return nil
 }
 
+// list is the rooms of a kind as they were at a time.
+type list struct {
+	at    uint64
+	rooms []message.RoomInfo
+}
+
+// listFor is how long a list is told before it is made again: the directory is
+// locked meanwhile.
+const listFor = uint64(250 * time.Millisecond)
+
+// tellRooms answers with the rooms that there are, or as many of them as the client
+// takes in one message.
+func (n *Node) tellRooms(c *Client, m *session.Message) error {
+	var ask message.ListRooms
+	if err := message.Parse(m.Payload, &ask); err != nil {
+		return err
+	}
+	if !c.listed.take(n.opts.Connects, n.host.Now()) {
+		return message.ErrRate
+	}
+	k := n.dir.kinds[ask.Game]
+	if k == nil {
+		return Refuse(message.ErrRoom, "no such game")
+	}
+	known, ok := n.lists[k]
+	if now := n.host.Now(); !ok || now-known.at >= listFor {
+		known = list{now, n.dir.list(k)}
+		n.lists[k] = known
+	}
+	for rooms := known.rooms; ; rooms = rooms[:len(rooms)/2] {
+		n.encode(&message.Rooms{Game: k.Name, Rooms: rooms})
+		err := c.peer.SendMessage(session.Outgoing{
+			Mode: session.ReliableOrdered, Channel: ChannelRoom, Type: message.TypeRooms,
+			Priority: session.High, Payload: n.codec.Compress(n.encoded),
+		})
+		if len(rooms) == 0 || !errors.Is(err, session.ErrTooLarge) {
+			c.sent(session.ReliableOrdered, err)
+			return nil
+		}
+	}
+}
+
 // refuse tells a client why nothing came of a message, unless that could be
 // lost anyway.
 func (n *Node) refuse(c *Client, mode session.Mode, typ uint8, number uint32, code message.Error, text string) {
@@ -303,7 +353,11 @@ func (c *Client) Send(o session.Outgoing) {
 	if c.kicked {
 		return
 	}
-	if err := c.peer.SendMessage(o); err != nil && o.Mode.Reliable() {
+	c.sent(o.Mode, c.peer.SendMessage(o))
+}
+
+func (c *Client) sent(mode session.Mode, err error) {
+	if err != nil && mode.Reliable() {
 		c.kicked = true
 		c.peer.Close(wire.ReasonKicked)
 	}

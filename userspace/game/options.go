@@ -140,8 +140,8 @@ type Options struct {
 	// MaxRooms of the server. Default 4096.
 	MaxRooms int
 
-	// Connects is how often one client may ask for a room. Default 2 per
-	// second, 10 at once.
+	// Connects is how often one client may ask for a room, and how often which
+	// there are. Default 2 per second, 10 at once.
 	Connects Rate
 
 	// Budget is the fraction of a node's time that ticks may take before rooms

@@ -22,6 +22,14 @@ func connect(m message.Connect) []byte {
 	return b
 }
 
+func listing(game string) []byte {
+	b, err := message.Append(nil, &message.ListRooms{Game: game})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
 func TestRefused(t *testing.T) {
 	opts := relays()
 	opts.Kinds[0].MaxPlayers = 1
@@ -58,6 +66,8 @@ func TestRefused(t *testing.T) {
 		{"room_full", false, message.TypeConnect, relayFull, message.ErrRoom, metrics.RefusedJoins},
 		{"broken_logic", false, message.TypeConnect, connect(message.Connect{Game: "broken", Name: "x"}), message.ErrInternal, metrics.RefusedInternal},
 		{"disconnect_outside", false, message.TypeDisconnect, []byte{message.TypeDisconnect, 0, 0x80}, message.ErrState, metrics.RefusedState},
+		{"rooms_malformed", false, message.TypeListRooms, []byte{message.TypeListRooms, 0, 0x80}, message.ErrName, metrics.Rejected},
+		{"rooms_of_no_such_game", true, message.TypeListRooms, listing("chess"), message.ErrRoom, metrics.RefusedJoins},
 		{"clock_malformed", false, message.TypeClockRequest, []byte{message.TypeClockRequest}, message.ErrLength, metrics.Rejected},
 	}
 	for _, tt := range tests {
@@ -239,6 +249,23 @@ func TestConnectsAreLimited(t *testing.T) {
 	if got := len(p.refused()); got != 20 {
 		t.Errorf("%d of 30 refused, want 20", got)
 	}
+}
+
+func TestListsAreLimited(t *testing.T) {
+	opts := relays()
+	opts.Connects = Rate{}
+	w := newWorld(t, 1, opts)
+	p := w.connect(0)
+	for range 30 {
+		p.say(message.TypeListRooms, listing("relay"))
+	}
+	refused := w.total(metrics.RefusedRate)
+	if got := len(p.take(message.TypeRooms)); got != 10 || refused != 20 {
+		t.Errorf("%d of 30 answered and %d refused, want 10 and 20", got, refused)
+	}
+	// It may ask for a room nevertheless.
+	p.join("relay", 0)
+	p.connected()
 }
 
 // A client whose queue is full loses unreliable messages, and is disconnected over

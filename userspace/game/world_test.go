@@ -164,6 +164,7 @@ type peer struct {
 	got       []session.Message
 	closed    wire.Reason
 	refuse    error
+	largest   int // payload that it takes, if not 0
 }
 
 func (p *peer) ID() uint64            { return 77 }
@@ -175,6 +176,9 @@ func (p *peer) Close(why wire.Reason) { p.closed = why }
 func (p *peer) SendMessage(o session.Outgoing) error {
 	if p.refuse != nil {
 		return p.refuse
+	}
+	if p.largest != 0 && len(o.Payload) > p.largest {
+		return session.ErrTooLarge
 	}
 	p.got = append(p.got, session.Message{Mode: o.Mode, Channel: o.Channel, Type: o.Type, Payload: bytes.Clone(o.Payload)})
 	return nil

@@ -103,7 +103,7 @@ func check(m Message) error {
 func legalType(typ uint8) bool {
 	switch typ {
 	case TypeConnect, TypeDisconnect, TypePlayerAction, TypeReliableCommand,
-		TypeLargeDataTransfer, TypeMediaStream, TypeConnected, TypeRefused:
+		TypeLargeDataTransfer, TypeMediaStream, TypeListRooms, TypeConnected, TypeRooms, TypeRefused:
 		return true
 	}
 	return OfGame(typ)

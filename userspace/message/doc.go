@@ -20,12 +20,14 @@ const (
 	TypeMediaStream       = 0x07
 	TypeGameStateAck      = 0x08 // fixed
 	TypeClockRequest      = 0x09 // fixed
+	TypeListRooms         = 0x0a
 
 	TypePositionAck   = 0x81 // fixed
 	TypeConnected     = 0x82
 	TypeAssigned      = 0x83 // fixed
 	TypeGameStateSync = 0x88 // fixed
 	TypeClockAnswer   = 0x89 // fixed
+	TypeRooms         = 0x8a
 	TypeRefused       = 0x8f
 )
 

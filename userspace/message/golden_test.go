@@ -64,7 +64,7 @@ func readVectors(t testing.TB) vectors {
 func newMessage(typ uint8) Message {
 	for _, m := range []Message{
 		&Connect{}, &Connected{}, &Disconnect{}, &PlayerAction{}, &ReliableCommand{},
-		&LargeDataTransfer{}, &MediaStream{}, &Refused{},
+		&LargeDataTransfer{}, &MediaStream{}, &ListRooms{}, &Rooms{}, &Refused{},
 	} {
 		if m.Kind() == typ {
 			return m
@@ -155,12 +155,21 @@ func decode(typ uint8, payload []byte) (d decoded, err error) {
 func wide(n uint64) string { return fmt.Sprintf("0x%016x", n) }
 
 // messageFields reads a message by its tags, not through the generated code.
-func messageFields(m Message) map[string]any {
+func messageFields(m Message) map[string]any { return structFields(reflect.ValueOf(m).Elem()) }
+
+func structFields(v reflect.Value) map[string]any {
 	fields := map[string]any{}
-	v := reflect.ValueOf(m).Elem()
 	for _, f := range fieldsOf(v.Type()) {
 		value := v.FieldByName(f.field)
 		if f.omitEmpty && value.IsZero() {
+			continue
+		}
+		if f.elements != nil {
+			all := make([]any, value.Len())
+			for i := range all {
+				all[i] = structFields(value.Index(i))
+			}
+			fields[f.key] = all
 			continue
 		}
 		switch value := value.Interface().(type) {

@@ -55,6 +55,8 @@ func values() []Message {
 		&ReliableCommand{Number: 1, Command: "command", Args: msgp.AppendInt(nil, 5)},
 		&LargeDataTransfer{ID: 1, Name: "name", Size: 10, Offset: 6, Sum: 3, Data: []byte("data")},
 		&MediaStream{Stream: 1, Media: Audio, Number: 2, Time: 3, Data: []byte("data")},
+		&ListRooms{Game: "game"},
+		&Rooms{Game: "game", Rooms: []RoomInfo{{Room: 1, Players: 2, Places: 3}, {Room: 1 << 31, Players: 1000, Places: 1000}}},
 		&Refused{Code: ErrMove, Type: TypePlayerAction, Number: 1, Text: "text"},
 	}
 }
@@ -102,7 +104,7 @@ func TestMessageOfGame(t *testing.T) {
 	}{
 		{"zero", 0, ErrType},
 		{"fixed", TypePositionUpdate, ErrType},
-		{"reserved", 0x0a, ErrType},
+		{"reserved", 0x0b, ErrType},
 		{"first_of_clients", 0x10, nil},
 		{"last_of_clients", 0x6f, nil},
 		{"reserved_70", 0x70, ErrType},
@@ -171,6 +173,9 @@ func TestAppendRefuses(t *testing.T) {
 		{"part_long", &LargeDataTransfer{Name: "n", Size: 1 << 30, Data: make([]byte, MaxTransfer+1)}, ErrTooLarge},
 		{"media", &MediaStream{}, ErrField},
 		{"frame_long", &MediaStream{Media: Audio, Data: make([]byte, MaxMedia+1)}, ErrTooLarge},
+		{"rooms_of_nothing", &ListRooms{}, ErrName},
+		{"rooms_without_game", &Rooms{}, ErrName},
+		{"many_rooms", &Rooms{Game: "g", Rooms: make([]RoomInfo, MaxRooms+1)}, ErrTooLarge},
 		{"no_code", &Refused{}, ErrField},
 		{"values", &score{0x10, make([]uint32, MaxValues)}, ErrTooLarge},
 	}
@@ -190,6 +195,7 @@ func TestLargestMessagesFit(t *testing.T) {
 		&MediaStream{Media: Audio, Data: make([]byte, MaxMedia)},
 		&ReliableCommand{Command: name, Args: msgp.AppendBytes(nil, make([]byte, MaxArgs-5))},
 		&Connect{Game: name, Name: name, Token: make([]byte, MaxToken)},
+		&Rooms{Game: name, Rooms: make([]RoomInfo, MaxRooms)},
 		&score{0x10, make([]uint32, MaxValues-1)},
 	} {
 		b, err := Append(nil, m)

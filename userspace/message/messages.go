@@ -20,6 +20,7 @@ const (
 	MaxArgs     = 65536   // bytes of the arguments of a ReliableCommand
 	MaxTransfer = 4193280 // bytes of one LargeDataTransfer
 	MaxMedia    = 262144  // bytes of one MediaStream
+	MaxRooms    = 256     // rooms in one Rooms
 )
 
 // Connect is the first message of a client.
@@ -91,6 +92,24 @@ type MediaStream struct {
 	Data []byte `msg:"data,zerocopy,limit=262144"`
 }
 
+// ListRooms asks which rooms of a game there are.
+type ListRooms struct {
+	Game string `msg:"game"`
+}
+
+// Rooms answers ListRooms.
+type Rooms struct {
+	Game  string     `msg:"game"`
+	Rooms []RoomInfo `msg:"rooms,limit=256"`
+}
+
+// RoomInfo is one room that is for everybody.
+type RoomInfo struct {
+	Room    uint32 `msg:"room"`    // as Connect has it
+	Players uint32 `msg:"players"` // those on their way there are counted
+	Places  uint32 `msg:"places"`  // for players, in all
+}
+
 // Refused tells the sender of a message why nothing came of it.
 type Refused struct {
 	Code   Error  `msg:"code"`
@@ -119,6 +138,12 @@ func (*LargeDataTransfer) Kind() uint8 { return TypeLargeDataTransfer }
 
 // Kind is the type of the message.
 func (*MediaStream) Kind() uint8 { return TypeMediaStream }
+
+// Kind is the type of the message.
+func (*ListRooms) Kind() uint8 { return TypeListRooms }
+
+// Kind is the type of the message.
+func (*Rooms) Kind() uint8 { return TypeRooms }
 
 // Kind is the type of the message.
 func (*Refused) Kind() uint8 { return TypeRefused }
@@ -184,6 +209,17 @@ func (m *MediaStream) Check() error {
 		return ErrTooLarge
 	}
 	return nil
+}
+
+// Check implements Checker.
+func (m *ListRooms) Check() error { return CheckName(m.Game) }
+
+// Check implements Checker.
+func (m *Rooms) Check() error {
+	if len(m.Rooms) > MaxRooms {
+		return ErrTooLarge
+	}
+	return CheckName(m.Game)
 }
 
 // Check implements Checker.

@@ -491,6 +491,64 @@ func (z *LargeDataTransfer) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
+func (z ListRooms) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 1
+	// string "game"
+	o = append(o, 0x81, 0xa4, 0x67, 0x61, 0x6d, 0x65)
+	o = msgp.AppendString(o, z.Game)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *ListRooms) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	var zb0001Dup [1]byte
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "game":
+			if zb0001Dup[0]&(1<<0) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Game")
+				return
+			}
+			zb0001Dup[0] |= 1 << 0
+			z.Game, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Game")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z ListRooms) Msgsize() (s int) {
+	s = 1 + 5 + msgp.StringPrefixSize + len(z.Game)
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z *MediaStream) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// map header, size 5
@@ -1049,5 +1107,247 @@ func (z *ReliableCommand) UnmarshalMsg(bts []byte) (o []byte, err error) {
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
 func (z *ReliableCommand) Msgsize() (s int) {
 	s = 1 + 7 + msgp.Uint32Size + 8 + msgp.StringPrefixSize + len(z.Command) + 5 + z.Args.Msgsize()
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z RoomInfo) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 3
+	// string "room"
+	o = append(o, 0x83, 0xa4, 0x72, 0x6f, 0x6f, 0x6d)
+	o = msgp.AppendUint32(o, z.Room)
+	// string "players"
+	o = append(o, 0xa7, 0x70, 0x6c, 0x61, 0x79, 0x65, 0x72, 0x73)
+	o = msgp.AppendUint32(o, z.Players)
+	// string "places"
+	o = append(o, 0xa6, 0x70, 0x6c, 0x61, 0x63, 0x65, 0x73)
+	o = msgp.AppendUint32(o, z.Places)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *RoomInfo) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	var zb0001Dup [1]byte
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "room":
+			if zb0001Dup[0]&(1<<0) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Room")
+				return
+			}
+			zb0001Dup[0] |= 1 << 0
+			z.Room, bts, err = msgp.ReadUint32Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Room")
+				return
+			}
+		case "players":
+			if zb0001Dup[0]&(1<<1) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Players")
+				return
+			}
+			zb0001Dup[0] |= 1 << 1
+			z.Players, bts, err = msgp.ReadUint32Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Players")
+				return
+			}
+		case "places":
+			if zb0001Dup[0]&(1<<2) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Places")
+				return
+			}
+			zb0001Dup[0] |= 1 << 2
+			z.Places, bts, err = msgp.ReadUint32Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Places")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z RoomInfo) Msgsize() (s int) {
+	s = 1 + 5 + msgp.Uint32Size + 8 + msgp.Uint32Size + 7 + msgp.Uint32Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
+func (z *Rooms) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 2
+	// string "game"
+	o = append(o, 0x82, 0xa4, 0x67, 0x61, 0x6d, 0x65)
+	o = msgp.AppendString(o, z.Game)
+	// string "rooms"
+	o = append(o, 0xa5, 0x72, 0x6f, 0x6f, 0x6d, 0x73)
+	o = msgp.AppendArrayHeader(o, uint32(len(z.Rooms)))
+	for za0001 := range z.Rooms {
+		// map header, size 3
+		// string "room"
+		o = append(o, 0x83, 0xa4, 0x72, 0x6f, 0x6f, 0x6d)
+		o = msgp.AppendUint32(o, z.Rooms[za0001].Room)
+		// string "players"
+		o = append(o, 0xa7, 0x70, 0x6c, 0x61, 0x79, 0x65, 0x72, 0x73)
+		o = msgp.AppendUint32(o, z.Rooms[za0001].Players)
+		// string "places"
+		o = append(o, 0xa6, 0x70, 0x6c, 0x61, 0x63, 0x65, 0x73)
+		o = msgp.AppendUint32(o, z.Rooms[za0001].Places)
+	}
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Rooms) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	var zb0001Dup [1]byte
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "game":
+			if zb0001Dup[0]&(1<<0) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Game")
+				return
+			}
+			zb0001Dup[0] |= 1 << 0
+			z.Game, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Game")
+				return
+			}
+		case "rooms":
+			if zb0001Dup[0]&(1<<1) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Rooms")
+				return
+			}
+			zb0001Dup[0] |= 1 << 1
+			var zb0002 uint32
+			zb0002, bts, err = msgp.ReadArrayHeaderBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Rooms")
+				return
+			}
+			if zb0002 > 256 {
+				err = msgp.ErrLimitExceeded
+				return
+			}
+			if cap(z.Rooms) >= int(zb0002) {
+				z.Rooms = (z.Rooms)[:zb0002]
+			} else {
+				z.Rooms = make([]RoomInfo, zb0002)
+			}
+			for za0001 := range z.Rooms {
+				var zb0003 uint32
+				zb0003, bts, err = msgp.ReadMapHeaderBytes(bts)
+				if err != nil {
+					err = msgp.WrapError(err, "Rooms", za0001)
+					return
+				}
+				if zb0003 > 256 {
+					err = msgp.ErrLimitExceeded
+					return
+				}
+				var zb0003Dup [1]byte
+				for zb0003 > 0 {
+					zb0003--
+					field, bts, err = msgp.ReadMapKeyZC(bts)
+					if err != nil {
+						err = msgp.WrapError(err, "Rooms", za0001)
+						return
+					}
+					switch msgp.UnsafeString(field) {
+					case "room":
+						if zb0003Dup[0]&(1<<0) != 0 {
+							err = msgp.WrapError(msgp.ErrDuplicateEntry, "Rooms", za0001, "Room")
+							return
+						}
+						zb0003Dup[0] |= 1 << 0
+						z.Rooms[za0001].Room, bts, err = msgp.ReadUint32Bytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Rooms", za0001, "Room")
+							return
+						}
+					case "players":
+						if zb0003Dup[0]&(1<<1) != 0 {
+							err = msgp.WrapError(msgp.ErrDuplicateEntry, "Rooms", za0001, "Players")
+							return
+						}
+						zb0003Dup[0] |= 1 << 1
+						z.Rooms[za0001].Players, bts, err = msgp.ReadUint32Bytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Rooms", za0001, "Players")
+							return
+						}
+					case "places":
+						if zb0003Dup[0]&(1<<2) != 0 {
+							err = msgp.WrapError(msgp.ErrDuplicateEntry, "Rooms", za0001, "Places")
+							return
+						}
+						zb0003Dup[0] |= 1 << 2
+						z.Rooms[za0001].Places, bts, err = msgp.ReadUint32Bytes(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Rooms", za0001, "Places")
+							return
+						}
+					default:
+						bts, err = msgp.Skip(bts)
+						if err != nil {
+							err = msgp.WrapError(err, "Rooms", za0001)
+							return
+						}
+					}
+				}
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z *Rooms) Msgsize() (s int) {
+	s = 1 + 5 + msgp.StringPrefixSize + len(z.Game) + 6 + msgp.ArrayHeaderSize + (len(z.Rooms) * (21 + msgp.Uint32Size + msgp.Uint32Size + msgp.Uint32Size))
 	return
 }

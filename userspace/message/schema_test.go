@@ -78,6 +78,7 @@ type field struct {
 	key, field, typ string
 	limit           string
 	omitEmpty       bool
+	elements        []field // of the maps in an array
 }
 
 func fieldsOf(t reflect.Type) []field {
@@ -91,15 +92,17 @@ func fieldsOf(t reflect.Type) []field {
 				entry.limit = limit
 			}
 		}
-		switch f.Type {
-		case reflect.TypeFor[[]byte]():
+		switch {
+		case f.Type == reflect.TypeFor[[]byte]():
 			entry.typ = "bin"
-		case reflect.TypeFor[msgp.Raw]():
+		case f.Type == reflect.TypeFor[msgp.Raw]():
 			entry.typ = "any"
-		case reflect.TypeFor[Float]():
+		case f.Type == reflect.TypeFor[Float]():
 			entry.typ = "float"
-		case reflect.TypeFor[string]():
+		case f.Type == reflect.TypeFor[string]():
 			entry.typ = "str"
+		case f.Type.Kind() == reflect.Slice:
+			entry.typ, entry.elements = "array", fieldsOf(f.Type.Elem())
 		default:
 			entry.typ = fmt.Sprintf("u%d", f.Type.Bits())
 		}
@@ -158,7 +161,10 @@ func TestSchemaHasEveryField(t *testing.T) {
 			continue
 		}
 		rows := row.FindAllStringSubmatch(section(t, schema, uint8(typ)), -1)
-		fields := fieldsOf(reflect.TypeOf(m).Elem())
+		var fields []field
+		for _, f := range fieldsOf(reflect.TypeOf(m).Elem()) {
+			fields = append(append(fields, f), f.elements...)
+		}
 		if len(rows) != len(fields) {
 			t.Errorf("SCHEMA.md has %d fields of %T, the code %d", len(rows), m, len(fields))
 			continue
@@ -171,8 +177,9 @@ func TestSchemaHasEveryField(t *testing.T) {
 			if rows[i][1] != f.key || rows[i][2] != want {
 				t.Errorf("SCHEMA.md has %s %s of %T where the code has %s %s", rows[i][1], rows[i][2], m, f.key, want)
 			}
-			if f.limit != "" && !strings.Contains(rows[i][3], "up to "+f.limit+" bytes") {
-				t.Errorf("SCHEMA.md does not tell that %s of %T has up to %s bytes", f.key, m, f.limit)
+			of := map[string]string{"bin": "bytes", "array": "rooms"}[f.typ]
+			if f.limit != "" && !strings.Contains(rows[i][3], "up to "+f.limit+" "+of) {
+				t.Errorf("SCHEMA.md does not tell that %s of %T has up to %s %s", f.key, m, f.limit, of)
 			}
 		}
 	}
@@ -269,7 +276,7 @@ func TestSchemaHasEveryNumber(t *testing.T) {
 func TestTagsHaveTheLimits(t *testing.T) {
 	want := map[string]int{
 		"Connect.token": MaxToken, "PlayerAction.data": MaxData,
-		"LargeDataTransfer.data": MaxTransfer, "MediaStream.data": MaxMedia,
+		"LargeDataTransfer.data": MaxTransfer, "MediaStream.data": MaxMedia, "Rooms.rooms": MaxRooms,
 	}
 	for typ := range 256 {
 		m := newMessage(uint8(typ))
@@ -277,7 +284,7 @@ func TestTagsHaveTheLimits(t *testing.T) {
 			continue
 		}
 		for _, f := range fieldsOf(reflect.TypeOf(m).Elem()) {
-			if f.typ != "bin" {
+			if f.typ != "bin" && f.typ != "array" {
 				continue
 			}
 			name := reflect.TypeOf(m).Elem().Name() + "." + f.key

@@ -157,6 +157,10 @@ packed("media_stream_key_frame", 0x07, {"stream": 1, "media": 1, "number": 0, "t
 packed("media_stream_predicted_frame", 0x07, {"stream": 1, "media": 2, "number": 1, "time": 33333, "data": b"P"})
 packed("media_stream_audio", 0x07, {"stream": 65535, "media": 3, "number": 4000000000, "time": 1 << 40,
                                     "data": bytes(range(256))})
+packed("list_rooms", 0x0A, {"game": "policethief"})
+packed("rooms", 0x8A, {"game": "policethief", "rooms": [{"room": 1, "players": 15, "places": 16},
+                                                        {"room": 70000, "players": 300, "places": 300}]})
+packed("rooms_none", 0x8A, {"game": "g", "rooms": []})
 packed("refused", 0x8F, {"code": 11, "type": 4, "number": 300})
 packed("refused_with_text", 0x8F, {"code": 200, "type": 5, "number": 0, "text": "ü" * 128})
 
@@ -164,6 +168,9 @@ message("player_action_of_a_language_with_one_kind_of_number",
         plain(0x04, {"x": 1, "y": -3, "z": 0.5, "number": Raw(b"\xd3" + struct.pack(">q", 5)), "action": 5,
                      "later": {"of": ["another", "version"]}}),
         {"number": 5, "action": 5, "time": 0, "x": 1, "y": -3, "z": 0.5}, True)
+message("rooms_of_another_version",
+        plain(0x8A, {"rooms": [{"places": 8, "map": "town", "room": 3}], "game": "g", "more": 7}),
+        {"game": "g", "rooms": [{"room": 3, "players": 0, "places": 8}]}, True)
 message("disconnect_empty", plain(0x03, {}), {"code": 0}, True)
 message("disconnect_long_forms",
         bytes([0x03, 0]) + b"\xdf\x00\x00\x00\x02\xdb\x00\x00\x00\x04code\xd0\x05\xda\x00\x04text\xd9\x02hi",
@@ -196,6 +203,7 @@ refuse("long_text", 8, plain(0x03, {"code": 0, "text": "x" * 257}))
 refuse("long_unknown_text", 8, plain(0x03, {"code": 0, "later": "x" * 4097}))
 refuse("long_token", 8, plain(0x02, {**connect, "token": bytes(2049)}))
 refuse("long_data", 8, field("data", bytes(1025)))
+refuse("many_rooms", 8, plain(0x8A, {"game": "g", "rooms": [{}] * 257}))
 refuse("key_is_a_number", 9, plain(0x03, {0: 0}))
 refuse("key_is_long", 9, plain(0x03, {"k" * 65: 0}))
 refuse("key_twice", 9, b"\x03\x00\x82\xa4code\x01\xa4code\x02")
@@ -204,12 +212,16 @@ refuse("text_for_a_number", 10, field("number", "1"))
 refuse("text_for_data", 10, field("data", "text"))
 refuse("data_for_text", 10, plain(0x03, {"code": 0, "text": b"text"}))
 refuse("unknown_action", 10, field("action", 6))
+refuse("rooms_not_in_an_array", 10, plain(0x8A, {"game": "g", "rooms": {"room": 1}}))
+refuse("room_not_a_map", 10, plain(0x8A, {"game": "g", "rooms": [1]}))
+refuse("room_number_twice", 9, b"\x8a\x00\x81\xa5rooms\x91\x82\xa4room\x01\xa4room\x02")
 refuse("no_action", 10, plain(0x04, {"number": 1}))
 refuse("unknown_media", 10, plain(0x07, {"stream": 1, "media": 4, "number": 0, "time": 0, "data": b""}))
 refuse("connected_without_ticks", 10, plain(0x82, {"player": 1, "room": 1, "ticks": 0, "snapshots": 20, "time": 0}))
 refuse("refused_without_code", 10, plain(0x8F, {"code": 0, "type": 4, "number": 0}))
 refuse("number_negative", 11, field("number", -1))
 refuse("number_too_large", 11, field("number", 1 << 32))
+refuse("room_number_negative", 11, plain(0x8A, {"game": "g", "rooms": [{"room": -1}]}))
 refuse("action_too_large", 11, field("action", 256))
 refuse("coordinate_nan", 11, field("x", F32("nan")))
 refuse("coordinate_infinite", 11, field("y", float("-inf")))
@@ -227,6 +239,8 @@ refuse("name_long", 13, field("name", "x" * 65, 0x02, connect))
 refuse("name_with_line_feed", 13, field("name", "a\nb", 0x02, connect))
 refuse("name_turned_around", 13, field("name", "a\u202eb", 0x02, connect))
 refuse("game_empty", 13, field("game", "", 0x02, connect))
+refuse("rooms_of_no_game", 13, plain(0x0A, {}))
+refuse("rooms_without_game", 13, plain(0x8A, {"rooms": []}))
 refuse("command_missing", 13, plain(0x05, {"number": 1}))
 refuse("transfer_name_empty", 13, field("name", "", 0x06, part))
 
