@@ -77,20 +77,23 @@ func expectNoPins(t *testing.T, pid int) {
 func TestRun(t *testing.T) {
 	tests := []struct {
 		name  string
+		game  string
 		mode  string
 		xdp   bool
 		share float64 // acknowledged in the kernel
 	}{
-		{"sockets", "udp", false, 0},
-		{"xdp", "native", true, 1},
-		{"generic", "generic", true, 1},
+		{"sockets", heistGame, "udp", false, 0},
+		{"xdp", heistGame, "native", true, 1},
+		{"generic", heistGame, "generic", true, 1},
+		{"plaza_sockets", plazaGame, "udp", false, 0},
+		{"plaza_xdp", plazaGame, "native", true, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.xdp {
 				labtest.New(t, lab.Options{}) // or skips
 			}
-			cmd, stdout, stderr := prepare(t, "run", "--duration", "1s", "--bots", "8", "--mode", tt.mode, "--json")
+			cmd, stdout, stderr := prepare(t, "run", "--game", tt.game, "--duration", "1s", "--bots", "8", "--mode", tt.mode, "--json")
 			if err := cmd.Run(); err != nil {
 				t.Fatalf("%v\n%s%s", err, stdout, stderr)
 			}
@@ -108,6 +111,9 @@ func TestRun(t *testing.T) {
 			if r.Server.ReliableAccepted == 0 {
 				t.Error("no reliable packet accepted")
 			}
+			if f := r.Bots.Heist; (f != nil) != (tt.game == heistGame) || f != nil && (!f.Truth || f.Samples == 0 || f.Snapshots == 0) {
+				t.Errorf("of the game %+v", f)
+			}
 			expectNoPins(t, cmd.Process.Pid)
 		})
 	}
@@ -117,19 +123,21 @@ func TestRun(t *testing.T) {
 // nothing about the verdict.
 func TestRunOnBadPath(t *testing.T) {
 	tests := []struct {
-		name, mode string
-		xdp        bool
+		name, game, mode string
+		xdp              bool
 	}{
-		{"sockets", "udp", false},
-		{"xdp", "native", true},
-		{"generic", "generic", true},
+		{"sockets", heistGame, "udp", false},
+		{"xdp", heistGame, "native", true},
+		{"generic", heistGame, "generic", true},
+		{"plaza_sockets", plazaGame, "udp", false},
+		{"plaza_xdp", plazaGame, "native", true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.xdp {
 				labtest.New(t, lab.Options{}) // or skips
 			}
-			cmd, stdout, stderr := prepare(t, "run", "--duration", "2s", "--bots", "8", "--rate", "10",
+			cmd, stdout, stderr := prepare(t, "run", "--game", tt.game, "--duration", "2s", "--bots", "8", "--rate", "10",
 				"--mode", tt.mode, "--json", "--loss", "5%", "--delay", "10ms", "--jitter", "2ms",
 				"--reorder", "0.05", "--duplicate", "2%", "--corrupt", "2%", "--bandwidth", "20mbit", "--mtu", "1280")
 			if err := cmd.Run(); err != nil {
@@ -162,20 +170,73 @@ func checkPath(t *testing.T, r *pathResult) {
 
 // Bots that were given a server spoil the path to it themselves.
 func TestBotsOnBadPath(t *testing.T) {
-	server := startUDP(t)
-	cmd, stdout, stderr := prepare(t, "bots", "--server", server, "--duration", "1s", "--bots", "4",
-		"--rate", "20", "--loss", "0.05", "--delay", "5ms", "--duplicate", "5%", "--corrupt", "5%", "--json", "--quiet")
+	for _, game := range []string{heistGame, plazaGame} {
+		t.Run(game, func(t *testing.T) {
+			server := startUDP(t, "--truth")
+			cmd, stdout, stderr := prepare(t, "bots", "--game", game, "--server", server, "--duration", "1s", "--bots", "4",
+				"--rate", "20", "--loss", "0.05", "--delay", "5ms", "--duplicate", "5%", "--corrupt", "5%", "--json", "--quiet")
+			if err := cmd.Run(); err != nil {
+				t.Errorf("%v\n%s%s", err, stdout, stderr)
+			}
+			var r botsResult
+			if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
+				t.Fatal(err)
+			}
+			if !r.Clean || r.Sent == 0 || r.Server != server || r.RTTMicros < 10_000 {
+				t.Errorf("result %+v", r.Result)
+			}
+			checkPath(t, r.Path)
+		})
+	}
+}
+
+// A server that keeps its secrets is checked as far as that goes, and the verdict
+// says so.
+func TestBotsWithoutTruth(t *testing.T) {
+	cmd, stdout, stderr := prepare(t, "bots", "--server", startUDP(t), "--duration", "1s", "--bots", "4", "--quiet")
 	if err := cmd.Run(); err != nil {
 		t.Errorf("%v\n%s%s", err, stdout, stderr)
 	}
-	var r botsResult
+	if want := "CLEAN, as far as can be told without the truth"; !strings.Contains(stdout.String(), want) {
+		t.Errorf("output lacks %q:\n%s", want, stdout)
+	}
+}
+
+// What a run records replays; what somebody has changed since does not.
+func TestReplay(t *testing.T) {
+	dir := t.TempDir()
+	cmd, stdout, stderr := prepare(t, "run", "--mode", "udp", "--duration", "2s", "--bots", "4", "--json", "--record", dir)
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s%s", err, stdout, stderr)
+	}
+	recordings, err := filepath.Glob(filepath.Join(dir, "*.xpt"))
+	if err != nil || len(recordings) != 1 {
+		t.Fatalf("recordings %v, %v", recordings, err)
+	}
+	cmd, stdout, stderr = prepare(t, "replay", "--json", recordings[0])
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s%s", err, stdout, stderr)
+	}
+	var r replayResult
 	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
 		t.Fatal(err)
 	}
-	if !r.Clean || r.Sent == 0 || r.Server != server || r.RTTMicros < 10_000 {
-		t.Errorf("result %+v", r.Result)
+	if r.Ticks < 60 || r.Events < 4 || r.Hash == "" {
+		t.Errorf("result %+v", r)
 	}
-	checkPath(t, r.Path)
+	b, err := os.ReadFile(recordings[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-1] ^= 1
+	if err := os.WriteFile(recordings[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd, _, stderr = prepare(t, "replay", recordings[0])
+	var exit *exec.ExitError
+	if err := cmd.Run(); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(stderr.String(), "replay diverged from the recording") {
+		t.Errorf("%v: %s", err, stderr)
+	}
 }
 
 // Who may come to a room of the server is told of it, in a table or as JSON.
@@ -229,7 +290,7 @@ func TestRooms(t *testing.T) {
 
 // startUDP runs a server on the loopback interface until the test ends, and
 // returns its address.
-func startUDP(t *testing.T) string {
+func startUDP(t *testing.T, flags ...string) string {
 	t.Helper()
 	port, err := freePort()
 	if err != nil {
@@ -237,7 +298,7 @@ func startUDP(t *testing.T) string {
 	}
 	address := "127.0.0.1:" + port
 	cmd := exec.Command(filepath.Join(filepath.Dir(xrudp), "xrudpd"),
-		"--mode", "udp", "--listen", address, "--state-dir", t.TempDir())
+		append(flags, "--mode", "udp", "--listen", address, "--state-dir", t.TempDir())...)
 	serving := make(chan struct{})
 	var once sync.Once
 	cmd.Stderr = child.Lines(func(line string) {
@@ -376,6 +437,10 @@ func TestUsage(t *testing.T) {
 		{"rooms_of_nothing", []string{"rooms", "--game", ""}, 1, "", "--game"},
 		{"no_server_to_list", []string{"rooms", "--server", "256.0.0.1:1"}, 1, "", "dial"},
 		{"nobody_there", []string{"bots", "--server", "256.0.0.1:1", "--bots", "1"}, 1, "", "dial"},
+		{"unknown_game", []string{"bots", "--game", "chess"}, 1, "", "--game chess: not policethief or plaza"},
+		{"no_recording", []string{"replay"}, 2, "", "name the recordings"},
+		{"recording_not_there", []string{"replay", "/nowhere"}, 1, "", "replay /nowhere"},
+		{"nobody_there", []string{"bots", "--server", "256.0.0.1:1", "--bots", "2"}, 1, "", "dial"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
