@@ -143,6 +143,7 @@ func TestEveryMessageReachesEveryoneOnce(t *testing.T) {
 		{"one_player", 1, 1, 128},
 		{"small", 1, 20, 3},
 		{"many_blocks", 1, 40, 128},
+		{"block_and_a_byte", 1, 40, 135}, // eight entries, and the byte of the type
 		{"largest", 1, 20, MaxData},
 		{"three_nodes", 3, 40, 128},
 	} {
