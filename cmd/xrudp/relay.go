@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"strconv"
 	"time"
@@ -25,10 +24,7 @@ func benchRelay(ctx context.Context, args []string, out io.Writer) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	servers := &relayServers{cpu: min(1, runtime.NumCPU()-1), log: os.Stderr}
-	if *asJSON {
-		servers.log = io.Discard
-	}
+	servers := &relayServers{cpu: min(1, runtime.NumCPU()-1)}
 	var err error
 	servers.place, err = placeIn(lab.Options{
 		ThreadedNAPI: true, NAPICPU: servers.cpu, ThreadedClient: true, TXQueue: 10_000,
@@ -52,7 +48,6 @@ func benchRelay(ctx context.Context, args []string, out io.Writer) error {
 type relayServers struct {
 	place *place
 	cpu   int
-	log   io.Writer
 }
 
 // Start implements bench.RelayServers.
@@ -64,7 +59,8 @@ func (r *relayServers) Start(ctx context.Context, t bench.Transport) (*bench.Rel
 		}
 		mode = "native"
 	}
-	s, err := r.place.start(ctx, mode, nil, r.log)
+	// Each would warn of the same. What ends one is in its error.
+	s, err := r.place.start(ctx, mode, nil, io.Discard)
 	if err != nil {
 		return nil, err
 	}

@@ -115,6 +115,7 @@ type RelayLimit string
 const (
 	LimitServer    RelayLimit = "server"
 	LimitGenerator RelayLimit = "generator" // the load generator had no time left
+	LimitMachine   RelayLimit = "machine"   // both had: other programs, or queues in between
 	LimitMax       RelayLimit = "max"       // no larger one was to be tried
 	LimitTime      RelayLimit = "time"      // the search was cut short
 )
@@ -156,11 +157,14 @@ type search struct {
 	largest int // to try
 	good    int // largest that was
 	bad     int // smallest that was not, 0 for none
+	doubted int // to be tried again, since nothing explains why it was not
 }
 
 // next is the size to try now, 0 at the end.
 func (s *search) next() int {
 	switch {
+	case s.doubted != 0:
+		return s.doubted
 	case s.good >= s.largest:
 		return 0
 	case s.bad == 0 && s.good == 0:
@@ -173,11 +177,18 @@ func (s *search) next() int {
 	return (s.good + s.bad) / 2
 }
 
-func (s *search) tried(players int, good bool) {
-	if good {
+// tried takes a result. explained says whether a CPU had no time left; otherwise a
+// room that was not good has another chance, since other programs may have run.
+func (s *search) tried(players int, good, explained bool) {
+	again := s.doubted == players
+	s.doubted = 0
+	switch {
+	case good:
 		s.good = players
-	} else {
+	case explained || again:
 		s.bad = players
+	default:
+		s.doubted = players
 	}
 }
 
@@ -217,7 +228,7 @@ func Relay(ctx context.Context, servers RelayServers, opts RelayOptions) (*Relay
 				return nil, fmt.Errorf("relay to %d players over %s: %w", players, row.Transport, err)
 			}
 			busy = true
-			s.tried(players, room.Good)
+			s.tried(players, room.Good, max(room.ServerCPU, room.GeneratorCPU) >= relayBusy)
 			row.Tried = append(row.Tried, *room)
 		}
 	}
@@ -246,10 +257,10 @@ func (r *RelayRow) conclude(s *search) {
 	r.LargestRoom = s.good
 	var failed *RelayRoom
 	for i := range r.Tried {
-		switch room := &r.Tried[i]; room.Players {
-		case s.good:
+		switch room := &r.Tried[i]; {
+		case room.Players == s.good && room.Good:
 			r.RelayRoom = *room
-		case s.bad:
+		case room.Players == s.bad:
 			failed = room
 		}
 	}
@@ -260,8 +271,10 @@ func (r *RelayRow) conclude(s *search) {
 		r.LimitedBy = LimitMax
 	case failed.GeneratorCPU >= relayBusy && failed.GeneratorCPU > failed.ServerCPU:
 		r.LimitedBy = LimitGenerator
-	default:
+	case failed.ServerCPU >= relayBusy:
 		r.LimitedBy = LimitServer
+	default:
+		r.LimitedBy = LimitMachine
 	}
 }
 

@@ -27,7 +27,7 @@ func TestSearch(t *testing.T) {
 				if n < 1 || n > tt.max || n <= s.good || s.bad != 0 && n >= s.bad {
 					t.Fatalf("tries %d between %d and %d", n, s.good, s.bad)
 				}
-				s.tried(n, n <= tt.largest)
+				s.tried(n, n <= tt.largest, true)
 				if steps++; steps > tt.steps {
 					t.Fatalf("not done after %d rooms", steps)
 				}
@@ -36,6 +36,24 @@ func TestSearch(t *testing.T) {
 				t.Errorf("found %d, want %d", s.good, tt.good)
 			}
 		})
+	}
+}
+
+func TestSearchDoubtsWhatNothingExplains(t *testing.T) {
+	s := &search{largest: 2048}
+	first := s.next()
+	s.tried(first, false, false)
+	if n := s.next(); n != first {
+		t.Fatalf("tries %d, want %d again", n, first)
+	}
+	s.tried(first, true, false)
+	if n := s.next(); n != 2*first {
+		t.Fatalf("tries %d, want %d", n, 2*first)
+	}
+	s.tried(2*first, false, false)
+	s.tried(2*first, false, false)
+	if n := s.next(); n <= first || n >= 2*first {
+		t.Errorf("tries %d, want a size between %d and %d", n, first, 2*first)
 	}
 }
 
@@ -60,18 +78,21 @@ func TestRelayJudges(t *testing.T) {
 }
 
 func TestRelayConcludes(t *testing.T) {
-	good, busy := RelayRoom{Players: 64, ServerCPU: 0.5}, RelayRoom{Players: 66, ServerCPU: 1, GeneratorCPU: 0.5}
+	good, busy := RelayRoom{Players: 64, Good: true, ServerCPU: 0.5}, RelayRoom{Players: 66, ServerCPU: 1, GeneratorCPU: 0.5}
 	idle := RelayRoom{Players: 66, ServerCPU: 0.5, GeneratorCPU: 0.95}
+	stalled := RelayRoom{Players: 66, ServerCPU: 0.5, GeneratorCPU: 0.5}
 	tests := []struct {
 		name   string
 		search search
 		tried  []RelayRoom
 		want   RelayLimit
 	}{
-		{"server", search{2048, 64, 66}, []RelayRoom{good, busy}, LimitServer},
-		{"generator", search{2048, 64, 66}, []RelayRoom{idle, good}, LimitGenerator},
-		{"max", search{64, 64, 0}, []RelayRoom{good}, LimitMax},
-		{"time", search{2048, 64, 128}, []RelayRoom{good}, LimitTime},
+		{"server", search{largest: 2048, good: 64, bad: 66}, []RelayRoom{good, busy}, LimitServer},
+		{"generator", search{largest: 2048, good: 64, bad: 66}, []RelayRoom{idle, good}, LimitGenerator},
+		{"machine", search{largest: 2048, good: 64, bad: 66}, []RelayRoom{stalled, good, stalled}, LimitMachine},
+		{"doubted_first", search{largest: 64, good: 64}, []RelayRoom{{Players: 64}, good}, LimitMax},
+		{"max", search{largest: 64, good: 64}, []RelayRoom{good}, LimitMax},
+		{"time", search{largest: 2048, good: 64, bad: 128}, []RelayRoom{good}, LimitTime},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
