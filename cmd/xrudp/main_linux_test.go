@@ -436,7 +436,6 @@ func TestUsage(t *testing.T) {
 		{"rate_for_bandwidth", []string{"run", "--rate", "20mbit"}, 2, "", "--bandwidth 20mbit"},
 		{"rooms_of_nothing", []string{"rooms", "--game", ""}, 1, "", "--game"},
 		{"no_server_to_list", []string{"rooms", "--server", "256.0.0.1:1"}, 1, "", "dial"},
-		{"nobody_there", []string{"bots", "--server", "256.0.0.1:1", "--bots", "1"}, 1, "", "dial"},
 		{"unknown_game", []string{"bots", "--game", "chess"}, 1, "", "--game chess: not policethief or plaza"},
 		{"no_recording", []string{"replay"}, 2, "", "name the recordings"},
 		{"recording_not_there", []string{"replay", "/nowhere"}, 1, "", "replay /nowhere"},
