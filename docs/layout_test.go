@@ -16,7 +16,7 @@ var importRule = regexp.MustCompile(
 		`deny: \[\{pkg: github\.com/xrudp/xrudp/userspace/([a-z/]+)\$,`)
 
 // What a player's machine cannot have.
-var hiddenFromClient = []string{"xsk", "game/space", "game", "game/plaza", "game/tag", "game/relay", "game/policethief", "worker"}
+var hiddenFromClient = []string{"xsk", "game/space", "game", "game/plaza", "game/tag", "game/relay", "worker"}
 
 // What a player's machine does have.
 var onClients = []string{"client", "play"}

@@ -102,7 +102,7 @@ func botsCommand(ctx context.Context, args []string, out io.Writer) error {
 	fs.IntVar(&opts.Rooms, "rooms", 0, "rooms they spread over; 0: one for every 64")
 	fs.DurationVar(&opts.Duration, "duration", 20*time.Second, "how long they play; 0: until interrupted")
 	addRateFlag(fs, &opts.Rate)
-	fs.Float64Var(&opts.PositionRate, "positions", 20, "positions of each per second")
+	fs.Float64Var(&opts.PositionRate, "positions", 20, "positions of each per second, on the plaza")
 	asJSON := fs.Bool("json", false, "print the verdict as one JSON object")
 	quiet := fs.Bool("quiet", false, "no line per second")
 	var profile client.Profile
@@ -228,6 +228,9 @@ func writeHeist(out io.Writer, r bots.Result, f *heist.Findings) {
 		fmt.Fprintf(out, "    %-27s%d\n", kind, f.ViolationKinds[kind])
 	}
 	fmt.Fprintf(out, "  actions sent                 %d, %d refused, %d positions corrected\n", f.Said, f.Refused, f.Corrections)
+	for _, why := range slices.Sorted(maps.Keys(f.Refusals)) {
+		fmt.Fprintf(out, "    %-27s%d\n", why, f.Refusals[why])
+	}
 	if f.Unsaid > 0 {
 		fmt.Fprintf(out, "  not told at the end          %d bots\n", f.Unsaid)
 	}

@@ -91,7 +91,7 @@ func addProfileFlag(fs *flag.FlagSet, profile *client.Profile) {
 // the rate of the path.
 func addRateFlag(fs *flag.FlagSet, rate *float64) {
 	*rate = 4
-	fs.Func("rate", "reliable `messages` of each bot per second (default 4)", func(text string) (err error) {
+	fs.Func("rate", "reliable `messages` of each bot per second, on the plaza (default 4)", func(text string) (err error) {
 		if *rate, err = strconv.ParseFloat(text, 64); err == nil {
 			return nil
 		}

@@ -1,5 +1,5 @@
 // Command xrudpd is the server: it attaches the XDP gate where it can, and runs
-// the room game behind it.
+// games behind it.
 package main
 
 import (

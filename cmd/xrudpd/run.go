@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -76,10 +77,12 @@ func run(args []string) (err error) {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
 
-	server, err := serve.Open(cfg, worker.Game(games(cfg, log)), log)
+	offered, recorded := games(cfg, log)
+	server, err := serve.Open(cfg, worker.Game(offered), log)
 	if err != nil {
 		return err
 	}
+	defer recorded()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
@@ -99,18 +102,22 @@ func run(args []string) (err error) {
 	return err
 }
 
-// games are what the server has to offer.
-func games(cfg config.Config, log zerolog.Logger) game.Options {
-	opts := plaza.Options()
+// games are what the server has to offer. Recordings are kept by the time that wait
+// returns, of games that had ended by then.
+func games(cfg config.Config, log zerolog.Logger) (opts game.Options, wait func()) {
+	var recordings sync.WaitGroup
+	opts = plaza.Options()
 	opts.Kinds = append(opts.Kinds, relay.Kind())
-	for name, preset := range map[string]rules.Config{protocol.Name: {}, protocol.Fast: rules.Fast()} {
-		o := policethief.Options{Name: name, Rules: preset, Truth: cfg.Truth}
+	for _, o := range []policethief.Options{{Name: protocol.Name}, {Name: protocol.Fast, Rules: rules.Fast()}} {
+		o.Truth = cfg.Truth
 		if cfg.RecordDir != "" {
-			o.Record = func(room uint32, recording []byte) { go record(log, cfg.RecordDir, room, recording) }
+			o.Record = func(room uint32, recording []byte) {
+				recordings.Go(func() { record(log, cfg.RecordDir, room, recording) })
+			}
 		}
 		opts.Kinds = append(opts.Kinds, policethief.Kind(o))
 	}
-	return opts
+	return opts, recordings.Wait
 }
 
 // record keeps what was played in a room.

@@ -135,7 +135,7 @@ func (b *bot) step(now time.Duration) {
 			if e.Type == message.TypeConnect {
 				b.lose("refused: " + e.Text)
 			}
-			b.found.Refused++
+			b.refused(e.Code)
 		case play.Left:
 			b.lose("put out: " + e.Text)
 		case play.Disconnected:
@@ -167,6 +167,19 @@ func (b *bot) step(now time.Duration) {
 	if b.done = !b.truth; b.truth {
 		b.asked = b.play.Send(client.ReliableOrdered, protocol.Channel, &protocol.AskSums{}) == nil
 	}
+}
+
+// refused counts what was refused, by the reason.
+func (b *bot) refused(code message.Error) {
+	why := code.Error()
+	if code >= protocol.RefusalCode {
+		why = rules.Refusal(code - protocol.RefusalCode).String()
+	}
+	if b.found.Refusals == nil {
+		b.found.Refusals = make(map[string]uint64)
+	}
+	b.found.Refused++
+	b.found.Refusals[why]++
 }
 
 // finish has the bot play no more, but sum up. done says when it has.

@@ -50,9 +50,10 @@ type Findings struct {
 	Violations     uint64            `json:"rule_violations"`
 	ViolationKinds map[string]uint64 `json:"rule_violation_kinds,omitempty"`
 
-	Said        uint64 `json:"actions_sent"` // and commands
-	Refused     uint64 `json:"actions_refused"`
-	Corrections uint64 `json:"corrections"`
+	Said        uint64            `json:"actions_sent"` // and commands
+	Refused     uint64            `json:"actions_refused"`
+	Refusals    map[string]uint64 `json:"refusals,omitempty"` // by what was wrong with them
+	Corrections uint64            `json:"corrections"`
 }
 
 // clean reports whether nothing is wrong.
@@ -149,6 +150,7 @@ func (r *Result) add(b *bot, first bool) {
 	g.Outside += f.Outside
 	g.Said += f.Said
 	g.Refused += f.Refused
+	addTo(&g.Refusals, f.Refusals)
 	g.Corrections += f.Corrections
 	if b.checker == nil {
 		return
@@ -156,9 +158,16 @@ func (r *Result) add(b *bot, first bool) {
 	violations, n := b.checker.Violations()
 	g.Violations += uint64(n)
 	for _, v := range violations {
-		if g.ViolationKinds == nil {
-			g.ViolationKinds = make(map[string]uint64)
-		}
-		g.ViolationKinds[v.Kind.String()]++
+		addTo(&g.ViolationKinds, map[string]uint64{v.Kind.String(): 1})
+	}
+}
+
+// addTo adds counts by name.
+func addTo(sum *map[string]uint64, counts map[string]uint64) {
+	if *sum == nil && len(counts) > 0 {
+		*sum = make(map[string]uint64)
+	}
+	for name, n := range counts {
+		(*sum)[name] += n
 	}
 }

@@ -42,9 +42,6 @@ type Options struct {
 	Seed func() uint64
 }
 
-// RefusalCode is the code of message.Refused for a rules.Refusal: this plus its number.
-const RefusalCode = 64
-
 // Kind returns the game as a sort of room. It panics if the rules are not valid.
 func Kind(o Options) game.Kind {
 	if o.Name == "" {
@@ -159,7 +156,7 @@ func refusal(why rules.Refusal) error {
 	if why == rules.Accepted {
 		return nil
 	}
-	return game.Refuse(message.Error(RefusalCode+uint8(why)), why.String())
+	return game.Refuse(message.Error(protocol.RefusalCode+uint8(why)), why.String())
 }
 
 // Join implements game.Logic. Who comes with the token of somebody takes its place;

@@ -332,7 +332,7 @@ func TestFullGame(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	rule := func(r rules.Refusal) message.Error { return message.Error(RefusalCode + uint8(r)) }
+	rule := func(r rules.Refusal) message.Error { return message.Error(protocol.RefusalCode + uint8(r)) }
 	tests := []struct {
 		name string
 		do   func(police, thief *guest) *guest // returns who is refused

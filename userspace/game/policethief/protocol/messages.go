@@ -41,6 +41,9 @@ const (
 	CommandRole    = "role"    // wished for: a rules.Role
 )
 
+// RefusalCode is the code of message.Refused for a rules.Refusal: this plus its number.
+const RefusalCode = 64
+
 // MaxEvents is how many an Events may hold.
 const MaxEvents = 512
 
