@@ -32,7 +32,8 @@ type history struct {
 	tenants  [Keep][]tenant // by slot
 	rows     [Keep][]int32  // by slot
 
-	cache deltas
+	cache   deltas
+	scratch scratch
 
 	// What senders note by slot while they encode. A note counts when it
 	// bears the present stamp.

@@ -60,13 +60,17 @@ type Sender struct {
 	unacked []*world // oldest first
 	spare   []*world
 
-	// Entities that were visible to the client last time.
-	tracks, former []track
-	candidates     []candidate
-	order          []int32
-	bases          []int32 // candidate of each entity of the baseline, or gone
+	tracks []track // entities that were visible to the client last time
+}
 
-	w bitWriter
+// scratch is what the Senders of a History need while they encode, one after the
+// other: what is shared stays in the cache.
+type scratch struct {
+	tracks     []track // to be the Sender's
+	candidates []candidate
+	order      []int32
+	bases      []int32 // candidate of each entity of the baseline, or gone
+	w          bitWriter
 }
 
 // world is what a client has once a snapshot reached it.
@@ -191,15 +195,17 @@ func (s *Sender) Append(b []byte, visible []Visible, budget int) []byte {
 		}
 	}
 
-	s.w = bitWriter{b: b}
+	x := &h.scratch
+	x.w = bitWriter{b: b}
 	s.writeHeader(base, partial)
 	next := s.next()
 	next.full = base == nil
 	s.writeBase(base, next, partial)
 	s.writeNew(next)
 	s.unacked = append(s.unacked, next)
-	b = s.w.flush()
-	s.w.b = nil
+	s.tracks = append(s.tracks[:0], x.tracks...)
+	b = x.w.flush()
+	x.w.b = nil
 	return b
 }
 
@@ -215,75 +221,75 @@ func (s *Sender) baseline() *world {
 // consider makes the candidates of what is visible.
 func (s *Sender) consider(visible []Visible) {
 	h := s.h
-	s.tracks, s.former = s.former[:0], s.tracks
-	s.candidates = s.candidates[:0]
+	x := &h.scratch
+	x.tracks, x.candidates = x.tracks[:0], x.candidates[:0]
 
 	h.mark()
-	for i := range s.former {
-		h.put(s.former[i].id.Slot, i)
+	for i := range s.tracks {
+		h.put(s.tracks[i].id.Slot, i)
 	}
 	for _, v := range visible {
 		if h.row(v.ID, h.ordinal) == nil {
 			continue
 		}
 		t := track{id: v.ID, sent: h.ordinal - 1}
-		if i, ok := h.find(v.ID.Slot); ok && s.former[i].id == v.ID {
-			t = s.former[i]
+		if i, ok := h.find(v.ID.Slot); ok && s.tracks[i].id == v.ID {
+			t = s.tracks[i]
 		}
-		s.tracks = append(s.tracks, t)
-		s.candidates = append(s.candidates, candidate{})
-		c := &s.candidates[len(s.candidates)-1]
-		c.id, c.pending = v.ID, t.told
-		c.age = max(v.Weight, 1e-9) * float32(h.ordinal-t.sent)
-
+		x.tracks = append(x.tracks, t)
+		x.candidates = append(x.candidates, candidate{
+			id: v.ID, pending: t.told, age: max(v.Weight, 1e-9) * float32(h.ordinal-t.sent),
+		})
 	}
 }
 
 // match finds the candidates in the baseline, and drops copies.
 func (s *Sender) match(base *world) {
+	x := &s.h.scratch
 	h := s.h
 	h.mark()
 	kept := 0
-	for i := range s.candidates {
-		c := &s.candidates[i]
+	for i := range x.candidates {
+		c := &x.candidates[i]
 		if _, ok := h.find(c.id.Slot); ok {
 			continue
 		}
 		h.put(c.id.Slot, kept)
 		c.base = -1
 		if kept != i {
-			s.candidates[kept], s.tracks[kept] = *c, s.tracks[i]
+			x.candidates[kept], x.tracks[kept] = *c, x.tracks[i]
 		}
 		kept++
 	}
-	s.candidates, s.tracks = s.candidates[:kept], s.tracks[:kept]
+	x.candidates, x.tracks = x.candidates[:kept], x.tracks[:kept]
 
-	s.bases = s.bases[:0]
+	x.bases = x.bases[:0]
 	if base == nil {
 		return
 	}
 	for j, e := range base.entries {
 		at := int32(gone)
 		// An entity whose version is forgotten is removed, and is new.
-		if i, ok := h.find(e.id.Slot); ok && s.candidates[i].id == e.id && h.kept(e.version) {
+		if i, ok := h.find(e.id.Slot); ok && x.candidates[i].id == e.id && h.kept(e.version) {
 			at = int32(i)
-			c := &s.candidates[i]
+			c := &x.candidates[i]
 			c.base = int32(j)
 			c.pending = false
 			c.delta = h.delta(e)
 		}
-		s.bases = append(s.bases, at)
+		x.bases = append(x.bases, at)
 	}
 }
 
 // chooseAll chooses every candidate, and reports whether all fit.
 func (s *Sender) chooseAll(base *world, bits int) bool {
-	if len(s.candidates) > s.opts.MaxEntities {
+	x := &s.h.scratch
+	if len(x.candidates) > s.opts.MaxEntities {
 		return false
 	}
-	bits -= s.fixed(base) + 2*len(s.bases)
-	for i := range s.candidates {
-		c := &s.candidates[i]
+	bits -= s.fixed(base) + 2*len(x.bases)
+	for i := range x.candidates {
+		c := &x.candidates[i]
 		c.chosen = true
 		switch {
 		case c.base < 0:
@@ -300,9 +306,10 @@ func (s *Sender) chooseAll(base *world, bits int) bool {
 // chooseSome chooses what fits by age. It reports false when there is no room
 // for what must be said of the baseline.
 func (s *Sender) chooseSome(base *world, bits int) bool {
+	x := &s.h.scratch
 	bits -= s.fixed(base)
 	size := 0
-	for _, at := range s.bases {
+	for _, at := range x.bases {
 		bits--
 		if at == gone {
 			bits--
@@ -313,26 +320,26 @@ func (s *Sender) chooseSome(base *world, bits int) bool {
 	if bits < 0 {
 		return false
 	}
-	s.order = s.order[:0]
-	for i := range s.candidates {
-		s.candidates[i].chosen = false
-		s.order = append(s.order, int32(i))
+	x.order = x.order[:0]
+	for i := range x.candidates {
+		x.candidates[i].chosen = false
+		x.order = append(x.order, int32(i))
 	}
-	cs := s.candidates
-	slices.SortFunc(s.order, func(a, b int32) int {
-		x, y := &cs[a], &cs[b]
-		if x.pending != y.pending {
-			if x.pending {
+	cs := x.candidates
+	slices.SortFunc(x.order, func(a, b int32) int {
+		p, q := &cs[a], &cs[b]
+		if p.pending != q.pending {
+			if p.pending {
 				return -1
 			}
 			return 1
 		}
-		if x.age != y.age {
-			return cmp.Compare(y.age, x.age)
+		if p.age != q.age {
+			return cmp.Compare(q.age, p.age)
 		}
 		return cmp.Compare(a, b)
 	})
-	for _, i := range s.order {
+	for _, i := range x.order {
 		c := &cs[i]
 		if c.base < 0 {
 			if size < s.opts.MaxEntities && bits >= s.newBits() {
@@ -362,15 +369,16 @@ func (s *Sender) fixed(base *world) int {
 func (s *Sender) newBits() int { return 1 + 32 + s.h.full }
 
 func (s *Sender) writeHeader(base *world, partial bool) {
+	x := &s.h.scratch
 	h := s.h
 	tick := h.tick(h.ordinal)
-	s.w.write(flag(base == nil)<<7|flag(partial)<<6|uint64(s.opts.Stream), 8)
+	x.w.write(flag(base == nil)<<7|flag(partial)<<6|uint64(s.opts.Stream), 8)
 	if base == nil {
-		s.w.write(uint64(tick), 32)
+		x.w.write(uint64(tick), 32)
 		return
 	}
-	s.w.write(uint64(tick&0xffff), 16)
-	s.w.write(uint64(tick-base.tick), 16)
+	x.w.write(uint64(tick&0xffff), 16)
+	x.w.write(uint64(tick-base.tick), 16)
 }
 
 // next returns an empty world for the newest snapshot.
@@ -392,27 +400,28 @@ func (s *Sender) next() *world {
 
 // writeBase writes what becomes of the entities of the baseline.
 func (s *Sender) writeBase(base, next *world, partial bool) {
+	x := &s.h.scratch
 	h := s.h
-	for j, at := range s.bases {
+	for j, at := range x.bases {
 		e := base.entries[j]
 		if at == gone {
-			s.w.write(0b11, 2)
+			x.w.write(0b11, 2)
 			continue
 		}
-		c := &s.candidates[at]
+		c := &x.candidates[at]
 		switch {
 		case !c.chosen:
-			s.w.write(0, 1)
+			x.w.write(0, 1)
 			next.entries = append(next.entries, e)
 			continue
 		case partial:
-			s.w.write(0b100|flag(c.delta.bits > 0), 3)
+			x.w.write(0b100|flag(c.delta.bits > 0), 3)
 		case c.delta.bits == 0:
-			s.w.write(0, 1)
+			x.w.write(0, 1)
 		default:
-			s.w.write(0b10, 2)
+			x.w.write(0b10, 2)
 		}
-		s.w.append(h.cache.bytes[c.delta.offset:], int(c.delta.bits))
+		x.w.append(h.cache.bytes[c.delta.offset:], int(c.delta.bits))
 		span := next.tick - h.tick(e.version)
 		if span > maxAhead {
 			span = 0
@@ -426,24 +435,25 @@ func (s *Sender) writeBase(base, next *world, partial bool) {
 
 // writeNew writes the entities that the baseline has not.
 func (s *Sender) writeNew(next *world) {
+	x := &s.h.scratch
 	h := s.h
-	for i := range s.candidates {
-		c := &s.candidates[i]
+	for i := range x.candidates {
+		c := &x.candidates[i]
 		if c.base >= 0 || !c.chosen {
 			continue
 		}
-		s.w.write(1, 1)
-		s.w.write(uint64(c.id.Slot)<<16|uint64(c.id.Generation), 32)
-		h.writeRow(&s.w, h.row(c.id, h.ordinal))
+		x.w.write(1, 1)
+		x.w.write(uint64(c.id.Slot)<<16|uint64(c.id.Generation), 32)
+		h.writeRow(&x.w, h.row(c.id, h.ordinal))
 		next.entries = append(next.entries, entry{id: c.id, version: next.ordinal})
 		s.sent(int32(i))
 	}
-	s.w.write(0, 1)
+	x.w.write(0, 1)
 }
 
 func (s *Sender) sent(i int32) {
-	s.tracks[i].sent = s.h.ordinal
-	s.tracks[i].told = true
+	t := &s.h.scratch.tracks[i]
+	t.sent, t.told = s.h.ordinal, true
 }
 
 // Ack is what a client has, or that it has nothing.
