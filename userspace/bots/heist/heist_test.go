@@ -143,6 +143,29 @@ func TestBotsFindFaults(t *testing.T) {
 				}
 			}
 		}), func(r *Result) bool { return r.Game.Outside > 0 }},
+		{"hidden_shown_elsewhere", snapshots(func(m *meddler) {
+			// By itself this looks as it should.
+			var self *protocol.Entity
+			for i := range m.entries {
+				if e := &m.entries[i].State; e.Kind == rules.NoItem && rules.PlayerID(e.Number) == m.seat.bot.self {
+					self = e
+				}
+			}
+			for id, e := range m.former {
+				if self != nil && m.find(id) == nil && e.State.Kind == rules.NoItem && e.State.Role != self.Role {
+					e.State.At, e.State.Status = self.At, rules.Revealed
+					m.entries = append(m.entries, e)
+				}
+			}
+		}), func(r *Result) bool { return r.Game.Outside > 0 }},
+		{"made_up", snapshots(func(m *meddler) {
+			if len(m.entries) == 0 {
+				return
+			}
+			e := m.entries[0]
+			e.ID = snapshot.ID{Slot: protocol.MaxVisible - 1, Generation: 9}
+			m.entries = append(m.entries, e)
+		}), func(r *Result) bool { return r.Game.Phantoms > 0 }},
 		{"seen_withheld", snapshots(func(m *meddler) {
 			for i := range m.entries {
 				if e := &m.entries[i].State; e.Kind == rules.NoItem && rules.PlayerID(e.Number) != m.seat.bot.self {
@@ -169,6 +192,22 @@ func TestBotsFindFaults(t *testing.T) {
 				t.Errorf("not found: %+v", r)
 			}
 		})
+	}
+}
+
+// A view that is not between its snapshots is noticed.
+func TestViewIsCompared(t *testing.T) {
+	a := newArena(t, 2, 4, policethief.Options{Rules: short(), Truth: true})
+	a.run(4 * time.Second)
+	for !a.seats[0].bot.samples.waiting {
+		a.run(10 * time.Millisecond)
+	}
+	view := a.seats[0].bot.samples.view
+	for i := range view {
+		view[i].State.At[0] += 3
+	}
+	if r := a.finish(); len(view) == 0 || r.Game.Misplaced == 0 || r.Game.WorstSnapshot > 0 {
+		t.Errorf("%d seen: %+v", len(view), r)
 	}
 }
 

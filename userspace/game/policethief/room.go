@@ -83,6 +83,7 @@ type room struct {
 	truth []moment       // by tick, see remember
 
 	events protocol.Events
+	to     []*game.Player
 	fact   protocol.Moment
 	answer []byte
 }
@@ -96,12 +97,12 @@ type member struct {
 
 	entity game.ID
 	placed bool
-	at     rules.Vec       // where the world has been told that it is
-	shown  protocol.Entity // what the world was told
+	at     rules.Vec  // where the world has been told that it is
+	turn   [4]float32 // that was judged last
 
-	own   protocol.Own // told last
-	asked bool         // own counts
-	tally [rules.ToOne + 1]protocol.Tally
+	own      private // told last
+	informed bool    // own counts
+	tally    [rules.ToOne + 1]protocol.Tally
 }
 
 func newRoom(r *game.Room, o Options, cfg rules.Config) game.Logic {
@@ -195,7 +196,7 @@ func (t *room) Join(p *game.Player) error {
 	if !slices.Contains(t.members, m) {
 		t.members = append(t.members, m)
 	}
-	m.player, m.asked, m.tally = p, false, [rules.ToOne + 1]protocol.Tally{}
+	m.player, m.informed, m.tally = p, false, [rules.ToOne + 1]protocol.Tally{}
 	p.Value = m
 	t.world.WatchAll(p)
 	t.welcome(m)
@@ -307,9 +308,10 @@ func (t *room) Tick(tick game.Tick) {
 // claim has the rules judge where the world lets a player be.
 func (t *room) claim(m *member) {
 	e := t.world.State(m.entity)
-	if e.At == m.shown.At && e.Turn == m.shown.Turn {
+	if e.At == protocol.Place(m.at) && e.Turn == m.turn {
 		return
 	}
+	m.turn = e.Turn
 	at, ok := protocol.PosOf(e.At)
 	vel, fine := protocol.PosOf(e.Vel)
 	if !ok || !fine {
@@ -352,21 +354,20 @@ func (t *room) showPlayer(m *member) {
 		Turn: protocol.Turn(s.Yaw), Yaw: protocol.Radians(s.Yaw),
 		Role: s.Role, Status: s.Status, Carrying: s.Carrying, Score: s.Score, Total: s.Total,
 	}
-	switch {
-	case !m.placed:
+	if !m.placed {
 		if m.entity, m.placed = t.world.Add(e); !m.placed {
 			return
 		}
 		t.world.Assign(m.player, m.entity)
-	case s.Pos != m.at:
+		m.turn = e.Turn
+	} else if s.Pos != m.at {
 		// The rules have put it elsewhere.
 		t.world.Teleport(m.entity, e.At)
 	}
-	if state := t.world.State(m.entity); e.Yaw == m.shown.Yaw {
-		e.Turn = state.Turn
-	}
-	*t.world.State(m.entity) = e
-	m.at, m.shown = s.Pos, e
+	m.at = s.Pos
+	state := t.world.State(m.entity)
+	e.Turn = state.Turn
+	*state = e
 }
 
 func (t *room) showItems() {

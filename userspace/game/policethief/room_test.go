@@ -248,9 +248,11 @@ func TestLobby(t *testing.T) {
 		t.Errorf("state %+v", last)
 	}
 	// All know the state anew each second.
+	tb.until(rules.Hide)
+	tb.run(1)
 	n := len(a.states)
 	tb.run(61)
-	if got := len(a.states) - n; got < 1 || got > 3 {
+	if got := len(a.states) - n; got < 1 || got > 2 {
 		t.Errorf("%d states in a second", got)
 	}
 	if len(a.refused)+len(b.refused) > 0 {
@@ -289,6 +291,18 @@ func TestRejoin(t *testing.T) {
 		tb.run(2)
 		if !thief.left || again.self != thief.self || again.own.Role != uint8(rules.Thief) {
 			t.Errorf("left %v, came back as %d", thief.left, again.self)
+		}
+	})
+	t.Run("after_the_round", func(t *testing.T) {
+		tb, _, thief := begin(t, Options{Rules: rules.Fast()})
+		thief.quit()
+		tb.until(rules.Lobby)
+		tb.run(1)
+		if n := len(tb.room.members); n != 1 {
+			t.Errorf("%d members", n)
+		}
+		if again := tb.come("bob again", secret(thief)); again.self == thief.self {
+			t.Error("came back as if nothing had been")
 		}
 	})
 	t.Run("by_name", func(t *testing.T) {
@@ -488,9 +502,49 @@ func TestTruth(t *testing.T) {
 	if ask(now+1, now+2); police.truth != 0 || police.code() != message.ErrState {
 		t.Errorf("%d bytes of the future, code %v", police.truth, police.code())
 	}
+	tb.run(60)
+	if ask(now-momentsKept, now-momentsKept); police.truth != 0 {
+		t.Error("another tick than the one asked for")
+	}
 	police.do(police.play.Send(client.ReliableOrdered, protocol.Channel, &protocol.AskSums{}))
 	if police.sums == nil || police.sums.All.Count != uint64(len(police.kinds)) {
 		t.Errorf("sums %+v for %d events", police.sums, len(police.kinds))
+	}
+}
+
+// Events reach those whom they are for, and nobody else, in their order.
+func TestAudiences(t *testing.T) {
+	tb, police, thief := begin(t, Options{Rules: rules.Fast()})
+	other := tb.come("eve", "")
+	tb.run(1)
+	for _, g := range tb.guests {
+		g.kinds = nil
+	}
+	tb.room.tell([]rules.Event{
+		{Kind: rules.ItemUsed, Audience: rules.ToTeam, Team: rules.Police},
+		{Kind: rules.SkillUsed, Audience: rules.ToTeam, Team: rules.Thief},
+		{Kind: rules.Freed},
+		{Kind: rules.PickedUp, Audience: rules.ToOne, To: thief.self},
+		{Kind: rules.Collected, Audience: rules.ToOne, To: police.self},
+		{Kind: rules.Won},
+		{Kind: rules.Scored},
+	})
+	for _, g := range tb.guests {
+		g.update()
+	}
+	tests := []struct {
+		name string
+		got  []rules.EventKind
+		want []rules.EventKind
+	}{
+		{"police", police.kinds, []rules.EventKind{rules.ItemUsed, rules.Freed, rules.Collected, rules.Won, rules.Scored}},
+		{"thief", thief.kinds, []rules.EventKind{rules.SkillUsed, rules.Freed, rules.PickedUp, rules.Won, rules.Scored}},
+		{"looks_on", other.kinds, []rules.EventKind{rules.Freed, rules.Won, rules.Scored}},
+	}
+	for _, tt := range tests {
+		if !slices.Equal(tt.got, tt.want) {
+			t.Errorf("%s was told %v, want %v", tt.name, tt.got, tt.want)
+		}
 	}
 }
 

@@ -1,8 +1,6 @@
 package policethief
 
 import (
-	"slices"
-
 	"github.com/xrudp/xrudp/userspace/game"
 	"github.com/xrudp/xrudp/userspace/game/policethief/protocol"
 	"github.com/xrudp/xrudp/userspace/game/policethief/rules"
@@ -31,7 +29,7 @@ func (t *room) tell(events []rules.Event) {
 
 // send sends what is in t.events to those of whom first tells.
 func (t *room) send(first *rules.Event) {
-	var to []*game.Player
+	to := t.to[:0]
 	for _, m := range t.members {
 		state, ok := t.game.Player(m.id)
 		if m.player == nil || !ok || !first.For(m.id, state.Role) {
@@ -42,6 +40,7 @@ func (t *room) send(first *rules.Event) {
 		}
 		to = append(to, m.player)
 	}
+	t.to = to
 	if first.Audience == rules.ToAll {
 		t.room.Broadcast(session.ReliableOrdered, protocol.Channel, &t.events)
 		return
@@ -65,22 +64,29 @@ func (t *room) inform() {
 	}
 }
 
+// private is what a player alone is told.
+type private struct {
+	role, wish   rules.Role
+	status       rules.Status
+	carrying     rules.ItemKind
+	score, total int32
+	own          rules.Own
+}
+
 func (t *room) informOne(m *member) {
 	own, _ := t.game.Own(m.id)
 	s := &m.state
-	// Shelter changes with every tick that it is used; now and then is enough.
-	const shelterStep = 15
-	if m.asked && slices.Equal(m.own.ReadyAt, own.ReadyAt[:]) && m.own.Shelter-own.Shelter < shelterStep &&
-		m.own.Role == uint8(s.Role) && m.own.Wish == uint8(s.Wish) && m.own.Status == uint16(s.Status) &&
-		m.own.Carrying == uint8(s.Carrying) && m.own.Score == s.Score && m.own.Total == s.Total {
+	p := private{s.Role, s.Wish, s.Status, s.Carrying, s.Score, s.Total, own}
+	// It changes with every tick that it is used; four times a second is enough.
+	p.own.Shelter /= uint32(max(t.cfg.TickRate/4, 1))
+	if m.informed && p == m.own {
 		return
 	}
-	m.asked = true
-	m.own = protocol.Own{
+	m.informed, m.own = true, p
+	m.player.Send(session.ReliableOrdered, protocol.Channel, &protocol.Own{
 		Role: uint8(s.Role), Wish: uint8(s.Wish), Status: uint16(s.Status), Carrying: uint8(s.Carrying),
-		Score: s.Score, Total: s.Total, Shelter: own.Shelter, ReadyAt: append(m.own.ReadyAt[:0], own.ReadyAt[:]...),
-	}
-	m.player.Send(session.ReliableOrdered, protocol.Channel, &m.own)
+		Score: s.Score, Total: s.Total, Shelter: own.Shelter, ReadyAt: own.ReadyAt[:],
+	})
 }
 
 // momentsKept is how many ticks the truth is remembered for.
