@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -176,6 +177,7 @@ type soak struct {
 	address  string
 	handlers [soakWorkers]*soakHandler
 	schemas  map[string]*snapshot.Schema[body]
+	fresh    map[string]int // tables before anybody came
 
 	joins, rejoins, leaves, closes, vanished  atomic.Uint64
 	lists, large, placed, seen, refused, lost atomic.Uint64
@@ -234,6 +236,7 @@ func newSoak(t *testing.T) *soak {
 		t.Fatal(err)
 	}
 	s.group.Start()
+	s.fresh, _ = s.tables()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -438,8 +441,23 @@ func (w *walker) act(p *play.Player[body], conn *client.Conn, n int) {
 	}
 }
 
-// round plays with everybody for a time at least, and until rooms have moved, and
-// waits until the server has seen all of them go.
+// event is something that happens in every soak, and how often it did.
+type event struct {
+	what  string
+	count uint64
+}
+
+func (s *soak) events() []event {
+	return []event{
+		{"joined", s.joins.Load()}, {"came back", s.rejoins.Load()}, {"left", s.leaves.Load()},
+		{"closed", s.closes.Load()}, {"vanished", s.vanished.Load()}, {"superseded", s.total(metrics.SessionsSuperseded)},
+		{"lists", s.lists.Load()}, {"large messages", s.large.Load()}, {"placed", s.placed.Load()}, {"seen", s.seen.Load()},
+		{"rooms opened", s.total(metrics.RoomsOpened)}, {"rooms moved", s.total(metrics.RoomsMoved)},
+	}
+}
+
+// round plays with everybody for a time at least, and until everything happened and
+// rooms moved.
 func (s *soak) round(number uint64, length time.Duration) {
 	s.t.Helper()
 	end := make(chan struct{})
@@ -455,7 +473,10 @@ func (s *soak) round(number uint64, length time.Duration) {
 	moved := s.total(metrics.RoomsMoved)
 	began := time.Now()
 	time.Sleep(length)
-	for s.total(metrics.RoomsMoved) == moved && time.Since(began) < length+time.Minute {
+	missing := func() bool {
+		return s.total(metrics.RoomsMoved) == moved || slices.ContainsFunc(s.events(), func(e event) bool { return e.count == 0 })
+	}
+	for missing() && time.Since(began) < length+time.Minute {
 		time.Sleep(50 * time.Millisecond)
 	}
 	close(end)
@@ -482,23 +503,21 @@ func (s *soak) remains() (r remains) {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		r.tables, r.packets = s.tables()
 		r.goroutines = runtime.NumGoroutine()
-		if time.Now().After(deadline) || !slices.ContainsFunc([]string{
-			"0.sessions", "1.sessions", "directory.rooms", "0.game.rooms", "1.game.rooms",
-		}, func(name string) bool { return r.tables[name] != 0 }) {
+		if maps.Equal(r.tables, s.fresh) || time.Now().After(deadline) {
 			break
 		}
 	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.descriptors = len(open)
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	r.bytes = m.HeapAlloc - uint64(r.packets)*uint64(reflect.TypeFor[reliability.Packet]().Size())
 	r.objects = m.HeapObjects - uint64(r.packets)
-	open, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	r.descriptors = len(open)
 	return r
 }
 
@@ -523,6 +542,9 @@ func (s *soak) tables() (all map[string]int, packets int) {
 			return
 		}
 		directory := node.FieldByName("dir").Elem()
+		mu := (*sync.Mutex)(directory.FieldByName("mu").Addr().UnsafePointer())
+		mu.Lock()
+		defer mu.Unlock()
 		count(all, "directory", directory)
 		nodes := directory.FieldByName("nodes")
 		for i := range nodes.Len() {
@@ -551,16 +573,17 @@ func count(all map[string]int, name string, v reflect.Value) {
 			if slices.Contains([]string{"sessions", "blocked", "recovering", "seats", "rooms"}, f.Name) {
 				all[key] = int(v.Field(i).Int())
 			}
+		default:
 		}
 	}
 }
 
 // leaks says what there is more of than before.
-func leaks(before, after remains) error {
+func (s *soak) leaks(before, after remains) error {
 	var all []error
 	for name, n := range after.tables {
-		if n != before.tables[name] {
-			all = append(all, fmt.Errorf("%s: %d, was %d", name, n, before.tables[name]))
+		if n != s.fresh[name] {
+			all = append(all, fmt.Errorf("%s: %d, was %d", name, n, s.fresh[name]))
 		}
 	}
 	for _, c := range []struct {
@@ -595,28 +618,20 @@ func TestSoak(t *testing.T) {
 	before := s.remains()
 	s.round(2, length)
 	after := s.remains()
-	if err := leaks(before, after); err != nil {
+	if err := s.leaks(before, after); err != nil {
 		t.Errorf("left behind:\n%v", err)
 	}
 	t.Logf("heap %d bytes in %d objects and %d packets, then %d in %d and %d",
 		before.bytes, before.objects, before.packets, after.bytes, after.objects, after.packets)
 	var log []string
-	for _, c := range []struct {
-		what  string
-		count uint64
-	}{
-		{"joined", s.joins.Load()}, {"came back", s.rejoins.Load()}, {"left", s.leaves.Load()},
-		{"closed", s.closes.Load()}, {"vanished", s.vanished.Load()}, {"superseded", s.total(metrics.SessionsSuperseded)},
-		{"lists", s.lists.Load()}, {"large messages", s.large.Load()}, {"placed", s.placed.Load()}, {"seen", s.seen.Load()},
-		{"rooms opened", s.total(metrics.RoomsOpened)}, {"rooms moved", s.total(metrics.RoomsMoved)},
-		{"letters forwarded", s.total(metrics.LettersForwarded)},
-	} {
-		log = append(log, fmt.Sprintf("%d %s", c.count, c.what))
-		if c.count == 0 && c.what != "letters forwarded" {
-			t.Errorf("%s: never", c.what)
+	for _, e := range s.events() {
+		log = append(log, fmt.Sprintf("%d %s", e.count, e.what))
+		if e.count == 0 {
+			t.Errorf("%s: never", e.what)
 		}
 	}
-	t.Logf("%s; %d refused, %d connections failed", strings.Join(log, ", "), s.refused.Load(), s.lost.Load())
+	t.Logf("%s; %d letters forwarded, %d messages refused, %d connections failed",
+		strings.Join(log, ", "), s.total(metrics.LettersForwarded), s.refused.Load(), s.lost.Load())
 	if opened, closed := s.total(metrics.RoomsOpened), s.total(metrics.RoomsClosed); opened != closed {
 		t.Errorf("%d rooms opened, %d closed", opened, closed)
 	}
