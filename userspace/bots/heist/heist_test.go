@@ -79,6 +79,26 @@ func TestWithoutTruth(t *testing.T) {
 	}
 }
 
+// What cannot be seen gives itself away also to bots who are not told the truth.
+func TestHiddenShownWithoutTruth(t *testing.T) {
+	a := newArena(t, 11, 8, policethief.Options{Rules: short()})
+	m := newMeddler(t, a.seats[3])
+	m.change = keepInSight
+	a.run(8 * time.Second)
+	if r := a.finish(); r.Clean || r.Game.Outside == 0 {
+		t.Errorf("not found: %+v", r)
+	}
+}
+
+// keepInSight shows whoever was seen once for ever.
+func keepInSight(m *meddler) {
+	for id, e := range m.former {
+		if m.find(id) == nil {
+			m.entries = append(m.entries, e)
+		}
+	}
+}
+
 // Whatever a server gets wrong, the bots find it.
 func TestBotsFindFaults(t *testing.T) {
 	events := func(change func(m *protocol.Events) (copies int)) func(*seat) {
@@ -135,14 +155,7 @@ func TestBotsFindFaults(t *testing.T) {
 				m.entries[i].State.Status ^= rules.Booted
 			}
 		}), func(r *Result) bool { return r.Game.Wrong > 0 }},
-		{"hidden_shown", snapshots(func(m *meddler) {
-			// Whoever was seen once stays in sight.
-			for id, e := range m.former {
-				if m.find(id) == nil {
-					m.entries = append(m.entries, e)
-				}
-			}
-		}), func(r *Result) bool { return r.Game.Outside > 0 }},
+		{"hidden_shown", snapshots(keepInSight), func(r *Result) bool { return r.Game.Outside > 0 }},
 		{"hidden_shown_elsewhere", snapshots(func(m *meddler) {
 			// By itself this looks as it should.
 			var self *protocol.Entity
