@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 
@@ -32,7 +31,6 @@ type place struct {
 	lab     *lab.Lab      // nil on the loopback interface
 	stage   *impair.Stage // what spoils the lab's path, nil for nothing
 	why     error         // there is no lab
-	flags   []string      // of servers, besides those that the place needs
 	servers int           // started so far
 }
 
@@ -137,7 +135,7 @@ func (p *place) start(ctx context.Context, mode string, status, log io.Writer, f
 	p.servers++
 	instance := fmt.Sprintf("run-%d-%d", os.Getpid(), p.servers)
 	s := &server{remove: func() error { return nil }}
-	opts := child.ServerOptions{Status: status, Log: log, Flags: slices.Concat([]string{"--instance", instance}, p.flags, flags)}
+	opts := child.ServerOptions{Status: status, Log: log, Flags: append([]string{"--instance", instance}, flags...)}
 	if status != nil {
 		opts.Flags = append(opts.Flags, "--status")
 	}

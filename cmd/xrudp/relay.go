@@ -32,10 +32,6 @@ func benchRelay(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// An overloaded server does not get through to its players.
-	servers.place.flags = []string{
-		"--workers", "1", "--cpus", strconv.Itoa(servers.cpu), "--max-sessions", "8192", "--shutdown-timeout", "500ms",
-	}
 	result, err := bench.Relay(ctx, servers, opts)
 	if err = errors.Join(err, servers.place.close()); err != nil {
 		return err
@@ -59,8 +55,10 @@ func (r *relayServers) Start(ctx context.Context, t bench.Transport) (*bench.Rel
 		}
 		mode = "native"
 	}
-	// Each would warn of the same. What ends one is in its error.
-	s, err := r.place.start(ctx, mode, nil, io.Discard)
+	// Each would warn of the same. What ends one is in its error. An overloaded
+	// server does not get through to its players.
+	s, err := r.place.start(ctx, mode, nil, io.Discard,
+		"--workers", "1", "--cpus", strconv.Itoa(r.cpu), "--max-sessions", "8192", "--shutdown-timeout", "500ms")
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package bots
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,19 +43,12 @@ type Options struct {
 }
 
 func (o *Options) fillDefaults() {
-	setDefault(&o.Bots, 64)
-	setDefault(&o.Rooms, (o.Bots+63)/64)
-	setDefault(&o.Rate, 4)
-	setDefault(&o.PositionRate, 20)
-	setDefault(&o.JoinTimeout, 20*time.Second)
-	setDefault(&o.DrainTimeout, 10*time.Second)
-}
-
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
-	}
+	o.Bots = cmp.Or(o.Bots, 64)
+	o.Rooms = cmp.Or(o.Rooms, (o.Bots+63)/64)
+	o.Rate = cmp.Or(o.Rate, 4)
+	o.PositionRate = cmp.Or(o.PositionRate, 20)
+	o.JoinTimeout = cmp.Or(o.JoinTimeout, 20*time.Second)
+	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
 }
 
 func (o *Options) validate() error {
@@ -226,10 +220,8 @@ func (c *Check) join(ctx context.Context) error {
 		})
 	}
 	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+	if err := cmp.Or(errs...); err != nil {
+		return err
 	}
 	for _, r := range c.rooms {
 		ids := make(map[uint32]int)

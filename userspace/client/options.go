@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,27 +98,20 @@ type Options struct {
 }
 
 func (o *Options) fillDefaults() {
-	setDefault(&o.Inbox, 8192)
-	setDefault(&o.HandshakeTimeout, 5*time.Second)
-	setDefault(&o.IdleTimeout, 10*time.Second)
-	setDefault(&o.KeepaliveInterval, time.Second)
-	setDefault(&o.CloseTimeout, 3*time.Second)
-	setDefault(&o.MinRTO, 30*time.Millisecond)
-	setDefault(&o.MaxRTO, 2*time.Second)
-	setDefault(&o.ReconnectMin, 250*time.Millisecond)
-	setDefault(&o.ReconnectMax, 10*time.Second)
+	o.Inbox = cmp.Or(o.Inbox, 8192)
+	o.HandshakeTimeout = cmp.Or(o.HandshakeTimeout, 5*time.Second)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, 10*time.Second)
+	o.KeepaliveInterval = cmp.Or(o.KeepaliveInterval, time.Second)
+	o.CloseTimeout = cmp.Or(o.CloseTimeout, 3*time.Second)
+	o.MinRTO = cmp.Or(o.MinRTO, 30*time.Millisecond)
+	o.MaxRTO = cmp.Or(o.MaxRTO, 2*time.Second)
+	o.ReconnectMin = cmp.Or(o.ReconnectMin, 250*time.Millisecond)
+	o.ReconnectMax = cmp.Or(o.ReconnectMax, 10*time.Second)
 	if o.DialUDP == nil {
 		o.DialUDP = func(ctx context.Context, address string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "udp", address)
 		}
-	}
-}
-
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
 	}
 }
 

@@ -1,6 +1,7 @@
 package game
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -157,17 +158,10 @@ type Options struct {
 	Panicked func(room uint32, value any, stack []byte)
 }
 
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
-	}
-}
-
 func (o Options) withDefaults() Options {
-	setDefault(&o.MaxRooms, 4096)
-	setDefault(&o.Connects, Rate{2, 10})
-	setDefault(&o.Budget, 0.5)
+	o.MaxRooms = cmp.Or(o.MaxRooms, 4096)
+	o.Connects = cmp.Or(o.Connects, Rate{2, 10})
+	o.Budget = cmp.Or(o.Budget, 0.5)
 	if o.Panicked == nil {
 		o.Panicked = func(uint32, any, []byte) {}
 	}
@@ -175,14 +169,14 @@ func (o Options) withDefaults() Options {
 	copy(kinds, o.Kinds)
 	for i := range kinds {
 		k := &kinds[i]
-		setDefault(&k.MaxPlayers, 1000)
-		setDefault(&k.TickRate, 60)
-		setDefault(&k.SnapshotRate, min(20, k.TickRate))
-		setDefault(&k.MaxMessage, 65536)
-		setDefault(&k.Limits.Positions, Rate{120, 60})
-		setDefault(&k.Limits.Actions, Rate{60, 60})
-		setDefault(&k.Limits.Large, Rate{1, 4})
-		setDefault(&k.Limits.Other, Rate{30, 60})
+		k.MaxPlayers = cmp.Or(k.MaxPlayers, 1000)
+		k.TickRate = cmp.Or(k.TickRate, 60)
+		k.SnapshotRate = cmp.Or(k.SnapshotRate, min(20, k.TickRate))
+		k.MaxMessage = cmp.Or(k.MaxMessage, 65536)
+		k.Limits.Positions = cmp.Or(k.Limits.Positions, Rate{120, 60})
+		k.Limits.Actions = cmp.Or(k.Limits.Actions, Rate{60, 60})
+		k.Limits.Large = cmp.Or(k.Limits.Large, Rate{1, 4})
+		k.Limits.Other = cmp.Or(k.Limits.Other, Rate{30, 60})
 	}
 	o.Kinds = kinds
 	return o

@@ -1,6 +1,7 @@
 package game
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/game/space"
@@ -189,14 +190,14 @@ func NewWorld[T any](r *Room, o WorldOptions[T]) *World[T] {
 }
 
 func (o WorldOptions[T]) withDefaults(k *Kind) WorldOptions[T] {
-	setDefault(&o.MaxEntities, min(2*k.MaxPlayers, 1<<16))
-	setDefault(&o.Radius, 50)
-	setDefault(&o.Leave, o.Radius*1.1)
-	setDefault(&o.MaxVisible, 256)
-	setDefault(&o.Budget, 22_000)
+	o.MaxEntities = cmp.Or(o.MaxEntities, min(2*k.MaxPlayers, 1<<16))
+	o.Radius = cmp.Or(o.Radius, 50)
+	o.Leave = cmp.Or(o.Leave, o.Radius*1.1)
+	o.MaxVisible = cmp.Or(o.MaxVisible, 256)
+	o.Budget = cmp.Or(o.Budget, 22_000)
 	o.Rules = o.Rules.WithDefaults()
-	setDefault(&o.Delay, 100*time.Millisecond)
-	setDefault(&o.MaxRewind, 250*time.Millisecond)
+	o.Delay = cmp.Or(o.Delay, 100*time.Millisecond)
+	o.MaxRewind = cmp.Or(o.MaxRewind, 250*time.Millisecond)
 	step := time.Second / time.Duration(k.TickRate)
 	switch {
 	case o.Schema == nil || o.Position == nil:

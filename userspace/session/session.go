@@ -14,6 +14,7 @@
 package session
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -251,19 +252,19 @@ type Config struct {
 }
 
 func (c *Config) fillDefaults() {
-	setDefault(&c.MaxDatagram, wire.MaxDatagramLimit)
+	c.MaxDatagram = cmp.Or(c.MaxDatagram, wire.MaxDatagramLimit)
 	c.MaxDatagram = min(c.MaxDatagram, wire.MaxDatagramLimit)
-	setDefault(&c.HandshakeTimeout, 5*time.Second)
-	setDefault(&c.IdleTimeout, 10*time.Second)
-	setDefault(&c.KeepaliveInterval, time.Second)
-	setDefault(&c.MinRTO, 30*time.Millisecond)
-	setDefault(&c.MaxRTO, 2*time.Second)
-	setDefault(&c.SendQueue, 256<<10)
-	setDefault(&c.Reassembly, 4<<20)
-	setDefault(&c.LargeQueue, 8<<20)
-	setDefault(&c.ReassemblyTimeout, c.IdleTimeout)
-	setDefault(&c.HoldNormal, 5*time.Millisecond)
-	setDefault(&c.HoldLow, 20*time.Millisecond)
+	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 5*time.Second)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, 10*time.Second)
+	c.KeepaliveInterval = cmp.Or(c.KeepaliveInterval, time.Second)
+	c.MinRTO = cmp.Or(c.MinRTO, 30*time.Millisecond)
+	c.MaxRTO = cmp.Or(c.MaxRTO, 2*time.Second)
+	c.SendQueue = cmp.Or(c.SendQueue, 256<<10)
+	c.Reassembly = cmp.Or(c.Reassembly, 4<<20)
+	c.LargeQueue = cmp.Or(c.LargeQueue, 8<<20)
+	c.ReassemblyTimeout = cmp.Or(c.ReassemblyTimeout, c.IdleTimeout)
+	c.HoldNormal = cmp.Or(c.HoldNormal, 5*time.Millisecond)
+	c.HoldLow = cmp.Or(c.HoldLow, 20*time.Millisecond)
 	if c.Pool == nil {
 		c.Pool = new(reliability.Pool)
 	}
@@ -281,13 +282,6 @@ func (c *Config) fillDefaults() {
 	}
 	if c.Release == nil {
 		c.Release = func(*Session, Ref) {}
-	}
-}
-
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
 	}
 }
 

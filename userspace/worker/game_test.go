@@ -24,6 +24,32 @@ type player struct {
 	said      uint32
 }
 
+// untilHeard runs the world until every player has heard that many messages.
+func (w *world) untilHeard(all []*player, messages int) {
+	w.t.Helper()
+	w.until(time.Minute, "delivery", func() bool {
+		return !slices.ContainsFunc(all, func(p *player) bool {
+			n := 0
+			for _, numbers := range p.chats {
+				n += len(numbers)
+			}
+			return n < messages
+		})
+	})
+}
+
+// wantOrder checks that player i heard every message once and in order.
+func (p *player) wantOrder(i int) {
+	p.world.t.Helper()
+	for sender, numbers := range p.chats {
+		for n, got := range numbers {
+			if got != uint32(n+1) {
+				p.world.t.Fatalf("player %d: message %d of %d is number %d", i, n+1, sender, got)
+			}
+		}
+	}
+}
+
 func (w *world) join(worker int, room uint32) *player {
 	p := &player{peer: w.dial(worker), chats: map[uint32][]uint32{}, positions: map[uint32]plaza.Position{}}
 	p.onGot = func(m session.Message) {
@@ -98,27 +124,13 @@ func TestOneRoomAcrossWorkers(t *testing.T) {
 				w.net.At(w.net.Now()+20*ms, feed)
 			}
 			feed()
-			w.until(time.Minute, "delivery", func() bool {
-				return !slices.ContainsFunc(all, func(p *player) bool {
-					n := 0
-					for _, numbers := range p.chats {
-						n += len(numbers)
-					}
-					return n < players*messages
-				})
-			})
+			w.untilHeard(all, players*messages)
 			w.run(3 * time.Second)
 			for i, p := range all {
 				if len(p.chats) != players || len(p.positions) != players {
 					t.Errorf("player %d heard %d players and saw %d, want %d", i, len(p.chats), len(p.positions), players)
 				}
-				for sender, numbers := range p.chats {
-					for n, got := range numbers {
-						if got != uint32(n+1) {
-							t.Fatalf("player %d: message %d of %d is number %d", i, n+1, sender, got)
-						}
-					}
-				}
+				p.wantOrder(i)
 				for other, o := range all {
 					at := p.positions[o.id]
 					if at.X != float32(other) || at.Y < messages/10-1 {
@@ -276,15 +288,7 @@ func TestRoomsMoveWhilePlayed(t *testing.T) {
 		w.net.At(w.net.Now()+30*ms, feed)
 	}
 	feed()
-	w.until(time.Minute, "delivery", func() bool {
-		return !slices.ContainsFunc(all, func(p *player) bool {
-			n := 0
-			for _, numbers := range p.chats {
-				n += len(numbers)
-			}
-			return n < 2*messages
-		})
-	})
+	w.untilHeard(all, 2*messages)
 	w.run(time.Second)
 	for i, p := range all {
 		if len(p.chats) != 2 {
@@ -294,12 +298,8 @@ func TestRoomsMoveWhilePlayed(t *testing.T) {
 			if len(numbers) != messages {
 				t.Errorf("player %d heard %d messages of %d, want %d", i, len(numbers), sender, messages)
 			}
-			for n, got := range numbers {
-				if got != uint32(n+1) {
-					t.Fatalf("player %d: message %d of %d is number %d", i, n+1, sender, got)
-				}
-			}
 		}
+		p.wantOrder(i)
 	}
 	if got := w.group.workers[0].Metrics().Get(metrics.RoomsMoved); got == 0 {
 		t.Error("no room moved")

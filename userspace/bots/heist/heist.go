@@ -8,6 +8,7 @@
 package heist
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,19 +54,12 @@ type Options struct {
 }
 
 func (o *Options) fillDefaults() {
-	setDefault(&o.Game, protocol.Fast)
-	setDefault(&o.Bots, 64)
-	setDefault(&o.Rooms, (o.Bots+rules.MaxPlayers-1)/rules.MaxPlayers)
-	setDefault(&o.Samples, 5*time.Second)
-	setDefault(&o.JoinTimeout, 20*time.Second)
-	setDefault(&o.DrainTimeout, 10*time.Second)
-}
-
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
-	}
+	o.Game = cmp.Or(o.Game, protocol.Fast)
+	o.Bots = cmp.Or(o.Bots, 64)
+	o.Rooms = cmp.Or(o.Rooms, (o.Bots+rules.MaxPlayers-1)/rules.MaxPlayers)
+	o.Samples = cmp.Or(o.Samples, 5*time.Second)
+	o.JoinTimeout = cmp.Or(o.JoinTimeout, 20*time.Second)
+	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
 }
 
 func (o *Options) validate() error {
@@ -182,17 +176,7 @@ func (c *Check) join(ctx context.Context) error {
 		defer func() { <-turns }()
 		errs[i] = c.joinOne(ctx, i)
 	})
-	return errors.Join(firstOf(errs)...)
-}
-
-// firstOf returns the first error, if there is one: the others are like it.
-func firstOf(errs []error) []error {
-	for _, err := range errs {
-		if err != nil {
-			return []error{err}
-		}
-	}
-	return nil
+	return cmp.Or(errs...) // the others are like it
 }
 
 func (c *Check) joinOne(ctx context.Context, i int) (err error) {
