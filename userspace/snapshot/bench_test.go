@@ -10,7 +10,7 @@ type pair struct {
 	tick     uint32
 	sender   *Sender
 	receiver *Receiver[player]
-	visible  []Visible
+	visible  []ID
 	b        []byte
 	seen     []Seen[player]
 }
@@ -35,7 +35,7 @@ func (p *pair) begin() {
 
 func (p *pair) next(t testing.TB) {
 	p.begin()
-	p.b = p.sender.Append(p.b[:0], p.visible, 1100)
+	p.b = p.sender.Append(p.b[:0], p.visible, nil, 1100)
 	if _, err := p.receiver.Receive(p.b); err != nil {
 		t.Fatal(err)
 	}
@@ -66,21 +66,21 @@ func benchmarkAppend(b *testing.B, alone bool) {
 	b.ReportMetric(float64(len(p.visible)), "entities")
 	for b.Loop() {
 		if alone {
-			for _, v := range p.visible {
-				clear(p.h.core.cache.ways[int(v.ID.Slot)*cacheWays:][:cacheWays])
+			for _, id := range p.visible {
+				clear(p.h.core.cache.ways[int(id.Slot)*cacheWays:][:cacheWays])
 			}
 			p.h.core.cache.bytes = p.h.core.cache.bytes[:0]
 		}
 		p.sender.spare = append(p.sender.spare, p.sender.unacked...)
 		p.sender.unacked, p.sender.base = p.sender.unacked[:0], base
-		p.b = p.sender.Append(p.b[:0], p.visible, 1100)
+		p.b = p.sender.Append(p.b[:0], p.visible, nil, 1100)
 	}
 }
 
 func BenchmarkReceive30(b *testing.B) {
 	p := newPair(b)
 	p.begin()
-	p.b = p.sender.Append(p.b[:0], p.visible, 1100)
+	p.b = p.sender.Append(p.b[:0], p.visible, nil, 1100)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := p.receiver.Receive(p.b); err != nil {

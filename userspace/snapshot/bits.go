@@ -14,7 +14,7 @@ type bitWriter struct {
 	n    int    // written in all
 }
 
-// write appends the low n bits of v, n at most 32. The others must be zero.
+// write appends the low n bits of v, n at most 64. The others must be zero.
 func (w *bitWriter) write(v uint64, n uint) {
 	w.n += int(n)
 	if w.held+n < 64 {
@@ -28,13 +28,12 @@ func (w *bitWriter) write(v uint64, n uint) {
 }
 
 // golomb appends v as an exponential Golomb code of order k: as many zeros as
-// v>>k+1 has bits after its first, then that number, then the low k bits of v.
+// v>>k+1 has bits after its first, then that number, then the low k bits of v. It
+// takes 64 bits at most, as for all values that schemas allow.
 func (w *bitWriter) golomb(v uint64, k uint) {
 	head := v>>k + 1
 	n := uint(bits.Len64(head))
-	w.write(0, n-1)
-	w.write(head, n)
-	w.write(v&(1<<k-1), k)
+	w.write(head<<k|v&(1<<k-1), 2*n-1+k)
 }
 
 // append copies the first n bits of src, which a bitWriter has written and

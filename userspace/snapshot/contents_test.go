@@ -20,7 +20,12 @@ func TestContents(t *testing.T) {
 		for _, id := range []ID{near, far} {
 			history.Set(id, &value)
 		}
-		b := sender.Append(nil, []Visible{{ID: near, Weight: 100}, {ID: far, Weight: 1}}, budget)
+		b := sender.Append(nil, []ID{near, far}, func(id ID) float32 {
+			if id == near {
+				return 100
+			}
+			return 1
+		}, budget)
 		if _, err := receiver.Receive(b); err != nil {
 			t.Fatal(err)
 		}

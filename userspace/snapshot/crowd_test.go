@@ -126,12 +126,12 @@ func (c *crowd) record(h *History[player], tick uint32) {
 }
 
 // around appends the nearest of the crowd within reach of one.
-func (c *crowd) around(dst []Visible, of int, reach float64) []Visible {
+func (c *crowd) around(dst []ID, of int, reach float64) []ID {
 	me := &c.walkers[of]
 	for i := range c.walkers {
 		w := &c.walkers[i]
 		if i != of && math.Hypot(w.x-me.x, w.y-me.y) < reach {
-			dst = append(dst, Visible{ID{Slot: uint16(i)}, 1})
+			dst = append(dst, ID{Slot: uint16(i)})
 		}
 	}
 	return dst
@@ -154,7 +154,7 @@ func sizes(t testing.TB, g gait, lag int) (delta, full, entities int) {
 	}
 	whole := NewSender(h, SenderOptions{})
 	var b []byte
-	var visible []Visible
+	var visible []ID
 	for tick := uint32(1); tick <= seconds*tickRate; tick++ {
 		c.step()
 		if tick%interval != 0 {
@@ -166,7 +166,7 @@ func sizes(t testing.TB, g gait, lag int) (delta, full, entities int) {
 				sender.Acknowledge(acks[i][len(acks[i])-1-lag])
 			}
 			visible = c.around(visible[:0], i, 50)
-			b = sender.Append(b[:0], visible, 1100)
+			b = sender.Append(b[:0], visible, nil, 1100)
 			if _, err := receivers[i].Receive(b); err != nil {
 				t.Fatal(err)
 			}
@@ -176,7 +176,7 @@ func sizes(t testing.TB, g gait, lag int) (delta, full, entities int) {
 				delta += len(b)
 				entities += len(visible)
 				whole.Reset()
-				full += len(whole.Append(nil, visible, 1100))
+				full += len(whole.Append(nil, visible, nil, 1100))
 			}
 		}
 	}
@@ -216,12 +216,12 @@ func TestEveryEntityIsAsInTheHistory(t *testing.T) {
 	c := newCrowd(3, 200, 100, wanders)
 	h := NewHistory(s, 200)
 	sender, receiver := NewSender(h, SenderOptions{}), NewReceiver(s, ReceiverOptions{})
-	var visible []Visible
+	var visible []ID
 	for tick := uint32(3); tick < 600; tick += 3 {
 		c.step()
 		c.record(h, tick)
 		visible = c.around(visible[:0], 0, 50)
-		b := sender.Append(nil, visible, 1100)
+		b := sender.Append(nil, visible, nil, 1100)
 		if _, err := receiver.Receive(b); err != nil {
 			t.Fatalf("tick %d: %v", tick, err)
 		}

@@ -22,6 +22,9 @@ func (p *predictor) held(w *word, i int) int64 {
 		return b
 	}
 	d := b - int64(p.prev[i])
+	if d == 0 {
+		return b
+	}
 	if w.kind == kindAngle {
 		d = int64(w.arc(int32(d)))
 		return (b + divide(d*p.ahead, p.span)) & int64(w.hi)
@@ -71,42 +74,43 @@ func (l *layout) groups() [3]int {
 	return [3]int{l.axes, 2 * l.axes, len(l.words)}
 }
 
-// writeDelta writes what the prediction is off by, and reports whether it is.
-// res is scratch of a row's length.
+// residuals fills res with those of all words, where p has no prev.
+func (l *layout) residuals(res, row []int32, p *predictor) {
+	words, base := l.words, p.base
+	res, row, base = res[:len(words)], row[:len(words)], base[:len(words)]
+	n := l.axes
+	for i := range words[:n] {
+		res[i] = row[i] - base[i]
+		at := n + i
+		res[at] = row[at] - int32(p.moved(&words[at], at, row[i], base[i]))
+	}
+	for i := 2 * n; i < len(words); i++ {
+		res[i] = row[i] - base[i]
+		if res[i] != 0 && words[i].kind == kindAngle {
+			res[i] = words[i].arc(res[i])
+		}
+	}
+}
+
+// curve changes the residuals to those of a p that has prev, and is the same
+// otherwise.
+func (l *layout) curve(res, row []int32, p *predictor) {
+	for i := range l.words {
+		if l.curved(i) {
+			res[i] = l.residual(row, i, p)
+		}
+	}
+}
+
+// curved reports whether prev makes a difference to the prediction of a word.
+func (l *layout) curved(i int) bool {
+	return i < l.axes || i >= 2*l.axes && l.words[i].kind <= kindAngle
+}
+
+// writeResiduals writes what the prediction is off by, and it is.
 //
 // A group, and a field within it, has a flag that says whether it is off,
 // unless it must be: the last one when none before it was.
-func (l *layout) writeDelta(w *bitWriter, res, row []int32, p *predictor) bool {
-	if l.residuals(res, row, p); !anyOff(res) {
-		return false
-	}
-	l.writeResiduals(w, res, row)
-	return true
-}
-
-// residuals fills res with those of all words.
-func (l *layout) residuals(res, row []int32, p *predictor) {
-	words, base := l.words, p.base
-	n := l.axes
-	if p.prev == nil {
-		for i := range words[:n] {
-			res[i] = row[i] - base[i]
-			at := n + i
-			res[at] = row[at] - int32(p.moved(&words[at], at, row[i], base[i]))
-		}
-		for i := 2 * n; i < len(words); i++ {
-			res[i] = row[i] - base[i]
-			if words[i].kind == kindAngle {
-				res[i] = words[i].arc(res[i])
-			}
-		}
-		return
-	}
-	for i := range words {
-		res[i] = l.residual(row, i, p)
-	}
-}
-
 func (l *layout) writeResiduals(w *bitWriter, res, row []int32) {
 	some, at := false, 0
 	for _, end := range l.groups() {
@@ -129,7 +133,7 @@ func (l *layout) writeResiduals(w *bitWriter, res, row []int32) {
 // opinion of.
 func (l *layout) bends(res []int32) bool {
 	for i, d := range res {
-		if d != 0 && (i < l.axes || i >= 2*l.axes && l.words[i].kind <= kindAngle) {
+		if d != 0 && l.curved(i) {
 			return true
 		}
 	}
@@ -182,8 +186,8 @@ func (l *layout) writeQuat(w *bitWriter, res, row []int32, at int) {
 	}
 }
 
-// readDelta fills row by prediction and, when it is off, what writeDelta
-// wrote. It reports whether all words are within their ranges.
+// readDelta fills row by prediction and, when it is off, what
+// writeResiduals wrote. It reports whether all words are within their ranges.
 func (l *layout) readDelta(r *bitReader, row []int32, p *predictor, off bool) bool {
 	some, at := false, 0
 	for _, end := range l.groups() {

@@ -23,13 +23,13 @@ func goldenSnapshots(t *testing.T) [][]byte {
 	}
 	put := func(tick uint32, budget int, slots ...uint16) {
 		h.Begin(tick)
-		var visible []Visible
+		var visible []ID
 		for _, i := range slots {
 			id := ID{i, 0x0100 + i}
 			h.Set(id, &states[i])
-			visible = append(visible, Visible{id, 1})
+			visible = append(visible, id)
 		}
-		all = append(all, sender.Append(nil, visible, budget))
+		all = append(all, sender.Append(nil, visible, nil, budget))
 		sender.Acknowledge(Ack{Stream: 5, Tick: tick})
 	}
 	put(0x10000, 1100, 0, 1, 2)
@@ -305,7 +305,7 @@ func TestReceiveRefusesChanges(t *testing.T) {
 	h := NewHistory(s, 1)
 	h.Begin(1)
 	h.Set(ID{}, &turned{V: 990})
-	first := NewSender(h, SenderOptions{}).Append(nil, []Visible{{ID{}, 1}}, 100)
+	first := NewSender(h, SenderOptions{}).Append(nil, []ID{{}}, nil, 100)
 	tests := []struct {
 		name   string
 		fields string // flags and residuals of the two

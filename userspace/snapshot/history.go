@@ -87,7 +87,7 @@ func (h *History[T]) Begin(tick uint32) {
 	c.ordinal++
 	c.ticks[c.ordinal%Keep] = tick
 	clear(c.tenants[c.ordinal%Keep])
-	c.cache.reset()
+	c.cache.bytes = c.cache.bytes[:0]
 }
 
 // Set adds an entity to the snapshot begun last, or changes it there, before
@@ -149,18 +149,20 @@ type entry struct {
 // was encoded for one serves the others.
 type deltas struct {
 	ways  []delta // cacheWays to a slot
-	bytes []byte  // what they refer to
+	bytes []byte  // of those too long for a delta
 	enc   bitWriter
 	alt   bitWriter
 }
 
 const cacheWays = 4
 
-// delta is an encoded change: bits from offset on.
+// delta is an encoded change: bits at the low end of short, or, when there are
+// more than 64, from there on in deltas.bytes.
 type delta struct {
-	from   entry
-	offset uint32
-	bits   uint32
+	from  entry
+	to    uint32 // ordinal
+	bits  uint32
+	short uint64
 }
 
 func (d *deltas) init(capacity int) {
@@ -168,64 +170,71 @@ func (d *deltas) init(capacity int) {
 	d.bytes = make([]byte, 0, capacity*8)
 }
 
-func (d *deltas) reset() {
-	clear(d.ways)
-	d.bytes = d.bytes[:0]
-}
-
 // delta encodes the change of an entity from what a client has, whose version
 // is kept, to the newest snapshot, which has it. The result is good until the
-// next snapshot; no bits mean that the prediction is right.
-func (h *history) delta(from entry) delta {
-	c := &h.cache
-	way := &c.ways[int(from.id.Slot)*cacheWays+int(from.version%cacheWays)]
-	if way.from == from {
-		return *way
+// next call; no bits mean that the prediction is right.
+func (h *history) delta(from *entry) *delta {
+	way := &h.cache.ways[int(from.id.Slot)*cacheWays+int(from.version%cacheWays)]
+	if way.to != h.ordinal || way.from != *from {
+		h.encode(way, from)
 	}
+	return way
+}
+
+// encode makes a delta.
+func (h *history) encode(d *delta, from *entry) {
+	c := &h.cache
 	row := h.row(from.id, h.ordinal)
 	p := predictor{
 		base:  h.row(from.id, from.version),
 		ahead: int64(min(h.tick(h.ordinal)-h.tick(from.version), maxAhead)),
 	}
-	c.enc.reset()
-	if from.span != 0 {
-		c.enc.write(0, 1)
+	*d = delta{from: *from, to: h.ordinal}
+	h.residuals(h.res, row, &p)
+	if !anyOff(h.res) {
+		return
 	}
-	off := h.writeDelta(&c.enc, h.res, row, &p)
-	bits, encoded := c.enc.n, &c.enc
-	if p.prev = h.former(from); off && p.prev != nil && h.bends(h.res) {
+	best := &c.enc
+	best.reset()
+	if from.span != 0 {
+		best.write(0, 1)
+	}
+	h.writeResiduals(best, h.res, row)
+	if p.prev = h.former(from); p.prev != nil && h.bends(h.res) {
 		p.span = int64(from.span)
 		c.alt.reset()
 		c.alt.write(1, 1)
-		h.writeCurved(&c.alt, row, &p)
-		if c.alt.n < bits {
-			bits, encoded = c.alt.n, &c.alt
+		h.curve(h.res, row, &p)
+		off := anyOff(h.res)
+		c.alt.write(flag(off), 1)
+		if off {
+			h.writeResiduals(&c.alt, h.res, row)
+		}
+		if c.alt.n < best.n {
+			best = &c.alt
 		}
 	}
-	if !off {
-		bits = 0
+	d.bits = uint32(best.n)
+	if best.n < 64 {
+		d.short = best.acc
+		return
 	}
-	*way = delta{from: from, offset: uint32(len(c.bytes)), bits: uint32(bits)}
-	if off {
-		c.bytes = append(c.bytes, encoded.flush()...)
-	}
-	return *way
+	d.short = uint64(len(c.bytes))
+	c.bytes = append(c.bytes, best.flush()...)
 }
 
-func (h *history) former(from entry) []int32 {
+// appendDelta appends what was encoded.
+func (h *history) appendDelta(w *bitWriter, d *delta) {
+	if d.bits < 64 {
+		w.write(d.short, uint(d.bits))
+		return
+	}
+	w.append(h.cache.bytes[d.short:], int(d.bits))
+}
+
+func (h *history) former(from *entry) []int32 {
 	if from.span == 0 {
 		return nil
 	}
 	return h.row(from.id, from.former)
-}
-
-// writeCurved writes a delta from the prediction of a steady change, which may
-// be right.
-func (h *history) writeCurved(w *bitWriter, row []int32, p *predictor) {
-	h.residuals(h.res, row, p)
-	off := anyOff(h.res)
-	w.write(flag(off), 1)
-	if off {
-		h.writeResiduals(w, h.res, row)
-	}
 }

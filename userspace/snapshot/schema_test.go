@@ -221,7 +221,7 @@ func TestChangesOfEverything(t *testing.T) {
 		}
 		h.Begin(tick)
 		h.Set(id, &state)
-		if _, err := receiver.Receive(sender.Append(nil, []Visible{{id, 1}}, 1100)); err != nil {
+		if _, err := receiver.Receive(sender.Append(nil, []ID{id}, nil, 1100)); err != nil {
 			t.Fatal(err)
 		}
 		got := receiver.kept[len(receiver.kept)-1].rows[:len(s.words)]

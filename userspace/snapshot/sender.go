@@ -17,15 +17,6 @@ const (
 	headerDelta = 5
 )
 
-// Visible is an entity that a client may know of.
-type Visible struct {
-	ID ID
-
-	// Weight is how much a moment of its age counts beside others' when not
-	// all fit; 0 and below count as next to nothing.
-	Weight float32
-}
-
 // SenderOptions are the limits of a Sender. Zero values mean the defaults.
 type SenderOptions struct {
 	// Stream tells this client's snapshots from those of a former room;
@@ -60,7 +51,10 @@ type Sender struct {
 	unacked []*world // oldest first
 	spare   []*world
 
-	tracks []track // entities that were visible to the client last time
+	// Entities that were visible to the client last time; unless whole, when
+	// they are those of the newest snapshot.
+	tracks []track
+	whole  bool
 }
 
 // scratch is what the Senders of a History need while they encode, one after the
@@ -69,6 +63,7 @@ type scratch struct {
 	tracks     []track // to be the Sender's
 	candidates []candidate
 	order      []int32
+	known      []bool  // of the visible, in turn: the baseline has it
 	bases      []int32 // candidate of each entity of the baseline, or gone
 	w          bitWriter
 }
@@ -92,7 +87,6 @@ type candidate struct {
 	chosen  bool
 	pending bool // was sent, and the client is not known to have it
 	age     float32
-	delta   delta
 }
 
 const gone = -1
@@ -111,6 +105,7 @@ func NewSender[T any](h *History[T], o SenderOptions) *Sender {
 
 // Reset forgets what the client has: the next snapshot is a full one.
 func (s *Sender) Reset() {
+	s.recall()
 	s.spare = append(s.spare, s.unacked...)
 	s.unacked = s.unacked[:0]
 	if s.base != nil {
@@ -122,6 +117,7 @@ func (s *Sender) Reset() {
 // lost forgets what the client lost, and keeps the full snapshots that are on
 // their way to it.
 func (s *Sender) lost() {
+	s.recall()
 	if s.base != nil {
 		s.spare = append(s.spare, s.base)
 		s.base = nil
@@ -165,14 +161,32 @@ func (s *Sender) Acknowledge(a Ack) Outcome {
 	return AckUnknown
 }
 
+// recall makes the tracks of the newest snapshot's world, which may not last.
+func (s *Sender) recall() {
+	if !s.whole {
+		return
+	}
+	s.whole = false
+	w := s.base
+	if n := len(s.unacked); n > 0 {
+		w = s.unacked[n-1]
+	}
+	s.tracks = s.tracks[:0]
+	for i := range w.entries {
+		s.tracks = append(s.tracks, track{id: w.entries[i].id, sent: w.ordinal, told: true})
+	}
+}
+
 // Append appends the newest snapshot of the history to b as the client shall
 // see it, in at most budget bytes. Of the visible entities, in any order, those
 // that the history has count, each once. Where not all fit, the ones whose age
 // times weight is greatest go first, and the others wait for another snapshot.
+// Only then is weight called, once for each; 0 and below count as next to
+// nothing, and without a weight all are alike.
 //
 // It returns b as it was when that snapshot was already appended, or when not
 // even its header fits.
-func (s *Sender) Append(b []byte, visible []Visible, budget int) []byte {
+func (s *Sender) Append(b []byte, visible []ID, weight func(ID) float32, budget int) []byte {
 	h := s.h
 	budget = min(budget, s.opts.MaxBytes)
 	if h.ordinal == 0 || budget < headerFull+1 {
@@ -183,27 +197,26 @@ func (s *Sender) Append(b []byte, visible []Visible, budget int) []byte {
 		return b
 	}
 	base := s.baseline()
-	s.consider(visible)
-	s.match(base)
-	bits := budget * 8
-	partial := !s.chooseAll(base, bits)
-	if partial && !s.chooseSome(base, bits) {
-		base = nil
-		s.match(nil)
-		if partial = !s.chooseAll(nil, bits); partial {
-			s.chooseSome(nil, bits)
+	next := s.next()
+	x := &h.scratch
+	if !s.writeWhole(b, base, next, visible, budget) {
+		s.recall()
+		s.consider(visible, weight)
+		s.match(base)
+		switch {
+		case s.choose(base, budget):
+			s.writePart(b, base, next)
+		case s.writeWhole(b, nil, next, visible, budget):
+			base = nil
+		default:
+			base = nil
+			s.match(nil)
+			s.choose(nil, budget)
+			s.writePart(b, nil, next)
 		}
 	}
-
-	x := &h.scratch
-	x.w = bitWriter{b: b}
-	s.writeHeader(base, partial)
-	next := s.next()
 	next.full = base == nil
-	s.writeBase(base, next, partial)
-	s.writeNew(next)
 	s.unacked = append(s.unacked, next)
-	s.tracks = append(s.tracks[:0], x.tracks...)
 	b = x.w.flush()
 	x.w.b = nil
 	return b
@@ -218,8 +231,98 @@ func (s *Sender) baseline() *world {
 	return s.base
 }
 
+// writeWhole writes a snapshot that tells of everything visible, and reports
+// whether it fits. This is how nearly all snapshots are, so it is done in one go.
+func (s *Sender) writeWhole(b []byte, base, next *world, visible []ID, budget int) bool {
+	x := &s.h.scratch
+	h := s.h
+	n := s.noteVisible(visible)
+	if n > s.opts.MaxEntities {
+		return false
+	}
+	x.w = bitWriter{b: b}
+	s.writeHeader(base, false)
+	next.entries = next.entries[:0]
+	if base != nil {
+		n -= s.writeKnown(base, next)
+	}
+	if x.w.n+n*s.newBits()+1 > budget*8 {
+		return false
+	}
+	if n > 0 {
+		for i, id := range visible {
+			if j, ok := h.find(id.Slot); ok && j == i && !x.known[i] {
+				s.writeNew(next, id)
+			}
+		}
+	}
+	x.w.write(0, 1)
+	s.whole = true
+	return true
+}
+
+// noteVisible notes which entities the history has, by their place in visible,
+// and counts them.
+func (s *Sender) noteVisible(visible []ID) (n int) {
+	h := s.h
+	x := &h.scratch
+	if cap(x.known) < len(visible) {
+		x.known = make([]bool, 2*len(visible))
+	}
+	x.known = x.known[:len(visible)]
+	clear(x.known)
+	tenants := h.tenants[h.ordinal%Keep]
+	h.mark()
+	for i, id := range visible {
+		if int(id.Slot) >= len(tenants) || tenants[id.Slot] != (tenant{id.Generation, true}) {
+			continue
+		}
+		if note := &h.notes[id.Slot]; note.stamp != h.stamp {
+			note.stamp, note.index = h.stamp, int32(i)
+			n++
+		}
+	}
+	return n
+}
+
+// writeKnown writes what becomes of the entities of the baseline when all that
+// is visible is told, and counts those that are.
+func (s *Sender) writeKnown(base, next *world) (n int) {
+	h := s.h
+	x := &h.scratch
+	tenants := h.tenants[h.ordinal%Keep]
+	for i := range base.entries {
+		e := &base.entries[i]
+		at, ok := h.find(e.id.Slot)
+		// An entity whose version is forgotten is removed, and is new.
+		if !ok || tenants[e.id.Slot].generation != e.id.Generation || !h.kept(e.version) {
+			x.w.write(0b11, 2)
+			continue
+		}
+		x.known[at] = true
+		n++
+		if d := h.delta(e); d.bits == 0 {
+			x.w.write(0, 1)
+		} else {
+			x.w.write(0b10, 2)
+			h.appendDelta(&x.w, d)
+		}
+		next.entries = append(next.entries, h.renewed(e))
+	}
+	return n
+}
+
+// renewed is an entity that a client had as the newest snapshot has it.
+func (h *history) renewed(e *entry) entry {
+	span := h.tick(h.ordinal) - h.tick(e.version)
+	if span > maxAhead {
+		span = 0
+	}
+	return entry{id: e.id, version: h.ordinal, former: e.version, span: uint16(span)}
+}
+
 // consider makes the candidates of what is visible.
-func (s *Sender) consider(visible []Visible) {
+func (s *Sender) consider(visible []ID, weight func(ID) float32) {
 	h := s.h
 	x := &h.scratch
 	x.tracks, x.candidates = x.tracks[:0], x.candidates[:0]
@@ -228,17 +331,21 @@ func (s *Sender) consider(visible []Visible) {
 	for i := range s.tracks {
 		h.put(s.tracks[i].id.Slot, i)
 	}
-	for _, v := range visible {
-		if h.row(v.ID, h.ordinal) == nil {
+	for _, id := range visible {
+		if h.row(id, h.ordinal) == nil {
 			continue
 		}
-		t := track{id: v.ID, sent: h.ordinal - 1}
-		if i, ok := h.find(v.ID.Slot); ok && s.tracks[i].id == v.ID {
+		t := track{id: id, sent: h.ordinal - 1}
+		if i, ok := h.find(id.Slot); ok && s.tracks[i].id == id {
 			t = s.tracks[i]
+		}
+		w := float32(1)
+		if weight != nil {
+			w = max(weight(id), 1e-9)
 		}
 		x.tracks = append(x.tracks, t)
 		x.candidates = append(x.candidates, candidate{
-			id: v.ID, pending: t.told, age: max(v.Weight, 1e-9) * float32(h.ordinal-t.sent),
+			id: id, pending: t.told, age: w * float32(h.ordinal-t.sent),
 		})
 	}
 }
@@ -275,39 +382,16 @@ func (s *Sender) match(base *world) {
 			c := &x.candidates[i]
 			c.base = int32(j)
 			c.pending = false
-			c.delta = h.delta(e)
 		}
 		x.bases = append(x.bases, at)
 	}
 }
 
-// chooseAll chooses every candidate, and reports whether all fit.
-func (s *Sender) chooseAll(base *world, bits int) bool {
+// choose chooses what fits by age. It reports false when there is no room for
+// what must be said of the baseline.
+func (s *Sender) choose(base *world, budget int) bool {
 	x := &s.h.scratch
-	if len(x.candidates) > s.opts.MaxEntities {
-		return false
-	}
-	bits -= s.fixed(base) + 2*len(x.bases)
-	for i := range x.candidates {
-		c := &x.candidates[i]
-		c.chosen = true
-		switch {
-		case c.base < 0:
-			bits -= s.newBits()
-		case c.delta.bits == 0:
-			bits++ // 1 instead of 2
-		default:
-			bits -= int(c.delta.bits)
-		}
-	}
-	return bits >= 0
-}
-
-// chooseSome chooses what fits by age. It reports false when there is no room
-// for what must be said of the baseline.
-func (s *Sender) chooseSome(base *world, bits int) bool {
-	x := &s.h.scratch
-	bits -= s.fixed(base)
+	bits := budget*8 - s.fixed(base)
 	size := 0
 	for _, at := range x.bases {
 		bits--
@@ -349,7 +433,7 @@ func (s *Sender) chooseSome(base *world, bits int) bool {
 			}
 			continue
 		}
-		if n := 2 + int(c.delta.bits); bits >= n {
+		if n := 2 + int(s.h.delta(&base.entries[c.base]).bits); bits >= n {
 			bits -= n
 			c.chosen = true
 		}
@@ -398,57 +482,48 @@ func (s *Sender) next() *world {
 	return w
 }
 
-// writeBase writes what becomes of the entities of the baseline.
-func (s *Sender) writeBase(base, next *world, partial bool) {
+// writePart writes a snapshot of what was chosen.
+func (s *Sender) writePart(b []byte, base, next *world) {
 	x := &s.h.scratch
 	h := s.h
+	x.w = bitWriter{b: b}
+	s.writeHeader(base, true)
+	next.entries = next.entries[:0]
 	for j, at := range x.bases {
-		e := base.entries[j]
-		if at == gone {
-			x.w.write(0b11, 2)
-			continue
-		}
-		c := &x.candidates[at]
+		e := &base.entries[j]
 		switch {
-		case !c.chosen:
+		case at == gone:
+			x.w.write(0b11, 2)
+		case !x.candidates[at].chosen:
 			x.w.write(0, 1)
-			next.entries = append(next.entries, e)
-			continue
-		case partial:
-			x.w.write(0b100|flag(c.delta.bits > 0), 3)
-		case c.delta.bits == 0:
-			x.w.write(0, 1)
+			next.entries = append(next.entries, *e)
 		default:
-			x.w.write(0b10, 2)
+			d := h.delta(e)
+			x.w.write(0b100|flag(d.bits > 0), 3)
+			h.appendDelta(&x.w, d)
+			next.entries = append(next.entries, h.renewed(e))
+			s.sent(at)
 		}
-		x.w.append(h.cache.bytes[c.delta.offset:], int(c.delta.bits))
-		span := next.tick - h.tick(e.version)
-		if span > maxAhead {
-			span = 0
-		}
-		next.entries = append(next.entries, entry{
-			id: e.id, version: next.ordinal, former: e.version, span: uint16(span),
-		})
-		s.sent(at)
 	}
-}
-
-// writeNew writes the entities that the baseline has not.
-func (s *Sender) writeNew(next *world) {
-	x := &s.h.scratch
-	h := s.h
 	for i := range x.candidates {
-		c := &x.candidates[i]
-		if c.base >= 0 || !c.chosen {
-			continue
+		if c := &x.candidates[i]; c.base < 0 && c.chosen {
+			s.writeNew(next, c.id)
+			s.sent(int32(i))
 		}
-		x.w.write(1, 1)
-		x.w.write(uint64(c.id.Slot)<<16|uint64(c.id.Generation), 32)
-		h.writeRow(&x.w, h.row(c.id, h.ordinal))
-		next.entries = append(next.entries, entry{id: c.id, version: next.ordinal})
-		s.sent(int32(i))
 	}
 	x.w.write(0, 1)
+	s.tracks = append(s.tracks[:0], x.tracks...)
+	s.whole = false
+}
+
+// writeNew writes an entity that the baseline has not.
+func (s *Sender) writeNew(next *world, id ID) {
+	x := &s.h.scratch
+	h := s.h
+	x.w.write(1, 1)
+	x.w.write(uint64(id.Slot)<<16|uint64(id.Generation), 32)
+	h.writeRow(&x.w, h.row(id, h.ordinal))
+	next.entries = append(next.entries, entry{id: id, version: h.ordinal})
 }
 
 func (s *Sender) sent(i int32) {

@@ -38,12 +38,12 @@ func newDesk(t testing.TB, o SenderOptions) *desk {
 func (d *desk) snapshot(budget int, ids ...ID) []byte {
 	d.tick += 3
 	d.h.Begin(d.tick)
-	var visible []Visible
+	var visible []ID
 	for _, id := range ids {
 		d.h.Set(id, &small{int(d.tick) % 1000})
-		visible = append(visible, Visible{id, 1})
+		visible = append(visible, id)
 	}
-	return d.sender.Append(nil, visible, budget)
+	return d.sender.Append(nil, visible, nil, budget)
 }
 
 func (d *desk) receive(b []byte) []ID {
@@ -111,12 +111,12 @@ func TestWeightDecidesWhoIsRefreshed(t *testing.T) {
 	for i := range 300 {
 		d.tick += 3
 		d.h.Begin(d.tick)
-		var visible []Visible
-		for j, id := range ids {
+		var visible []ID
+		for _, id := range ids {
 			d.h.Set(id, &small{int(d.tick) % 1000})
-			visible = append(visible, Visible{id, float32(1 + j%2*4)})
+			visible = append(visible, id)
 		}
-		d.receive(d.sender.Append(nil, visible, 40))
+		d.receive(d.sender.Append(nil, visible, func(id ID) float32 { return float32(1 + id.Slot%2*4) }, 40))
 		d.acknowledge()
 		if i < 60 {
 			continue
@@ -149,13 +149,13 @@ func TestWhatIsNotInTheHistoryIsNotSent(t *testing.T) {
 	for i := range uint16(5) {
 		d.h.Set(ID{i, 7}, &small{})
 	}
-	b := d.sender.Append(nil, []Visible{
-		{ID{1, 6}, 1}, {ID{2, 7}, 1}, {ID{2, 7}, 1}, {ID{2, 0}, 1}, {ID{700, 7}, 1}, {ID{60000, 7}, 1}, {ID{4, 7}, 1},
-	}, 1100)
+	b := d.sender.Append(nil, []ID{
+		{1, 6}, {2, 7}, {2, 7}, {2, 0}, {700, 7}, {60000, 7}, {4, 7},
+	}, nil, 1100)
 	if got, want := d.receive(b), []ID{{2, 7}, {4, 7}}; !slices.Equal(got, want) {
 		t.Errorf("the client knows %v, want %v", got, want)
 	}
-	if again := d.sender.Append(nil, []Visible{{ID{1, 7}, 1}}, 1100); len(again) != 0 {
+	if again := d.sender.Append(nil, []ID{{1, 7}}, nil, 1100); len(again) != 0 {
 		t.Errorf("a snapshot is sent twice: %x", again)
 	}
 	d.acknowledge()
@@ -222,7 +222,12 @@ func TestAVersionIsForgotten(t *testing.T) {
 			d.h.Set(id, &small{(int(d.tick) * (j + 1)) % 1000})
 		}
 		// Room for one change: the header, two flags and a dozen bits.
-		b := d.sender.Append(nil, []Visible{{ids[0], 1}, {ids[1], 0}}, 8)
+		b := d.sender.Append(nil, []ID{ids[0], ids[1]}, func(id ID) float32 {
+			if id == ids[0] {
+				return 1
+			}
+			return 0
+		}, 8)
 		if full(b) {
 			t.Fatalf("snapshot %d is full", i)
 		}

@@ -16,12 +16,12 @@ func walk(t *testing.T, r *Receiver[player], s *Schema[player], present ...bool)
 	for i, there := range present {
 		tick := uint32(60 + 3*i)
 		h.Begin(tick)
-		var visible []Visible
+		var visible []ID
 		if there {
 			h.Set(ID{1, 1}, &player{X: 6 * float32(s.Time(tick).Seconds()), VX: 6, Health: uint8(i)})
-			visible = []Visible{{ID{1, 1}, 1}}
+			visible = []ID{{1, 1}}
 		}
-		if _, err := r.Receive(sender.Append(nil, visible, 1100)); err != nil {
+		if _, err := r.Receive(sender.Append(nil, visible, nil, 1100)); err != nil {
 			t.Fatal(err)
 		}
 		a, _ := r.Ack()

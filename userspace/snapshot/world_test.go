@@ -56,7 +56,8 @@ type model struct {
 	tick       uint32
 	generation []uint16
 	alive      []bool
-	visible    []Visible
+	visible    []ID
+	weights    map[ID]float32
 	rows       map[uint32]map[ID][]int32 // by tick
 	seen       map[uint32][]ID           // visible at a tick
 }
@@ -66,7 +67,7 @@ func newModel(t testing.TB, seed uint64, n, budget int) *model {
 		t: t, schema: playerSchema(t), budget: budget,
 		rng: rand.New(rand.NewPCG(seed, 2)), c: newCrowd(seed, n, 60, gait(seed%3)),
 		generation: make([]uint16, n), alive: make([]bool, n),
-		rows: map[uint32]map[ID][]int32{}, seen: map[uint32][]ID{},
+		rows: map[uint32]map[ID][]int32{}, seen: map[uint32][]ID{}, weights: map[ID]float32{},
 	}
 	m.h = NewHistory(m.schema, n)
 	m.sender = NewSender(m.h, SenderOptions{MaxEntities: n})
@@ -113,7 +114,8 @@ func (m *model) move(still bool) {
 		m.h.Set(id, &w.player)
 		rows[id] = slices.Clone(m.h.core.row(id, m.h.core.ordinal))
 		if dx, dy := w.x-me.x, w.y-me.y; dx*dx+dy*dy < 60*60 {
-			m.visible = append(m.visible, Visible{id, float32(m.rng.IntN(3))})
+			m.visible = append(m.visible, id)
+			m.weights[id] = float32(m.rng.IntN(3))
 			m.seen[m.tick] = append(m.seen[m.tick], id)
 		}
 	}
@@ -121,8 +123,10 @@ func (m *model) move(still bool) {
 	m.rows[m.tick] = rows
 }
 
+func (m *model) weigh(id ID) float32 { return m.weights[id] }
+
 func (m *model) append() []byte {
-	b := m.sender.Append([]byte("before"), m.visible, m.budget)
+	b := m.sender.Append([]byte("before"), m.visible, m.weigh, m.budget)
 	if len(b)-len("before") > m.budget {
 		m.t.Fatalf("tick %d: %d bytes in a budget of %d", m.tick, len(b)-len("before"), m.budget)
 	}
