@@ -1,5 +1,7 @@
 package snapshot
 
+import "math/bits"
+
 const (
 	predictShift = 24 // fraction bits of word.factor
 	maxAhead     = 63 // ticks over which a change is predicted, at most
@@ -68,100 +70,124 @@ func (l *layout) guess(row []int32, i int, p *predictor) int32 {
 	return int32(p.held(&l.words[i], i))
 }
 
-// groups are words that tend to change together: velocities, positions,
-// others. Each ends where the next begins.
-func (l *layout) groups() [3]int {
-	return [3]int{l.axes, 2 * l.axes, len(l.words)}
+// group is words that tend to change together: velocities, positions, others.
+type group struct {
+	from, to int    // words
+	words    uint64 // the same as bits
+	fields   int
 }
 
-// residuals fills res with those of all words, where p has no prev.
-func (l *layout) residuals(res, row []int32, p *predictor) {
+// arrange sorts the words into groups and fields.
+func (l *layout) arrange() {
+	n := l.axes
+	ends := [...]int{n, 2 * n, len(l.words)}
+	from := 0
+	for g, to := range ends {
+		l.groups[g] = group{from: from, to: to, words: span(from, to)}
+		for i := from; i < to; {
+			w := &l.words[i]
+			size := 1
+			if w.kind == kindQuat {
+				size = 4
+			}
+			for j := i; j < i+size; j++ {
+				l.words[j].first, l.words[j].size, l.words[j].field = i, size, l.groups[g].fields
+			}
+			if g == 0 || g == 2 && w.kind <= kindAngle {
+				l.curved |= 1 << i
+			}
+			l.groups[g].fields++
+			i += size
+		}
+		from = to
+	}
+}
+
+// span has the bits from one to before another.
+func span(from, to int) uint64 { return 1<<to - 1<<from }
+
+// residuals fills res with those of all words, where p has no prev, and returns
+// which are not zero.
+func (l *layout) residuals(res, row []int32, p *predictor) (off uint64) {
 	words, base := l.words, p.base
 	res, row, base = res[:len(words)], row[:len(words)], base[:len(words)]
 	n := l.axes
 	for i := range words[:n] {
-		res[i] = row[i] - base[i]
+		d := row[i] - base[i]
+		res[i] = d
+		off |= flag(d != 0) << i
 		at := n + i
-		res[at] = row[at] - int32(p.moved(&words[at], at, row[i], base[i]))
+		d = row[at] - int32(p.moved(&words[at], at, row[i], base[i]))
+		res[at] = d
+		off |= flag(d != 0) << at
 	}
 	for i := 2 * n; i < len(words); i++ {
-		res[i] = row[i] - base[i]
-		if res[i] != 0 && words[i].kind == kindAngle {
-			res[i] = words[i].arc(res[i])
+		d := row[i] - base[i]
+		if d != 0 && words[i].kind == kindAngle {
+			d = words[i].arc(d)
 		}
+		res[i] = d
+		off |= flag(d != 0) << i
 	}
+	return off
 }
 
-// curve changes the residuals to those of a p that has prev, and is the same
-// otherwise.
-func (l *layout) curve(res, row []int32, p *predictor) {
-	for i := range l.words {
-		if l.curved(i) {
-			res[i] = l.residual(row, i, p)
-		}
+// curve changes residuals to those of a p that is the same but has prev, and
+// returns which are not zero.
+func (l *layout) curve(res, row []int32, p *predictor, off uint64) uint64 {
+	off &^= l.curved
+	for m := l.curved; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros64(m)
+		d := l.residual(row, i, p)
+		res[i] = d
+		off |= flag(d != 0) << i
 	}
-}
-
-// curved reports whether prev makes a difference to the prediction of a word.
-func (l *layout) curved(i int) bool {
-	return i < l.axes || i >= 2*l.axes && l.words[i].kind <= kindAngle
+	return off
 }
 
 // writeResiduals writes what the prediction is off by, and it is.
 //
 // A group, and a field within it, has a flag that says whether it is off,
 // unless it must be: the last one when none before it was.
-func (l *layout) writeResiduals(w *bitWriter, res, row []int32) {
-	some, at := false, 0
-	for _, end := range l.groups() {
-		if at == end {
+func (l *layout) writeResiduals(w *bitWriter, res, row []int32, off uint64) {
+	some := false
+	for i := range l.groups {
+		g := &l.groups[i]
+		if g.fields == 0 {
 			continue
 		}
-		off := anyOff(res[at:end])
-		if some || end < len(l.words) {
-			w.write(flag(off), 1)
+		in := off & g.words
+		if some || g.to < len(l.words) {
+			w.write(flag(in != 0), 1)
 		}
-		if off {
-			l.writeGroup(w, res, row, at, end)
+		if in != 0 {
+			l.writeGroup(w, res, row, g, in)
 			some = true
 		}
-		at = end
 	}
 }
 
-// bends reports whether a word is off that the steady prediction has another
-// opinion of.
-func (l *layout) bends(res []int32) bool {
-	for i, d := range res {
-		if d != 0 && l.curved(i) {
-			return true
-		}
-	}
-	return false
-}
-
-func (l *layout) writeGroup(w *bitWriter, res, row []int32, at, end int) {
-	some := false
-	for at < end {
+func (l *layout) writeGroup(w *bitWriter, res, row []int32, g *group, off uint64) {
+	done := 0 // fields
+	for off != 0 {
+		at := bits.TrailingZeros64(off)
 		c := &l.words[at]
-		next := at + 1
-		if c.kind == kindQuat {
-			next = at + 4
+		if skipped := uint(c.field - done); done == 0 && c.field == g.fields-1 {
+			w.write(0, skipped)
+		} else {
+			w.write(1, skipped+1)
 		}
-		off := anyOff(res[at:next])
-		if some || next < end {
-			w.write(flag(off), 1)
-		}
-		switch {
-		case !off || c.kind == kindFlag:
-		case c.kind == kindQuat:
-			l.writeQuat(w, res, row, at)
+		switch c.kind {
+		case kindFlag:
+		case kindQuat, kindPart:
+			l.writeQuat(w, res, row, c.first)
 		default:
 			w.golomb(zigzag(int64(res[at]))-1, c.order)
 		}
-		some = some || off
-		at = next
+		done = c.field + 1
+		off &^= span(c.first, c.first+c.size)
 	}
+	w.write(0, uint(g.fields-done))
 }
 
 // writeQuat writes a quaternion that changed: the differences when its largest
@@ -189,34 +215,31 @@ func (l *layout) writeQuat(w *bitWriter, res, row []int32, at int) {
 // readDelta fills row by prediction and, when it is off, what
 // writeResiduals wrote. It reports whether all words are within their ranges.
 func (l *layout) readDelta(r *bitReader, row []int32, p *predictor, off bool) bool {
-	some, at := false, 0
-	for _, end := range l.groups() {
-		if at == end {
+	some := false
+	for i := range l.groups {
+		g := &l.groups[i]
+		if g.fields == 0 {
 			continue
 		}
-		groupOff := off && (!some && end == len(l.words) || r.bit())
+		groupOff := off && (!some && g.to == len(l.words) || r.bit())
 		if !groupOff {
-			for i := at; i < end; i++ {
+			for i := g.from; i < g.to; i++ {
 				row[i] = l.guess(row, i, p)
 			}
-		} else if !l.readGroup(r, row, p, at, end) {
+		} else if !l.readGroup(r, row, p, g) {
 			return false
 		}
 		some = some || groupOff
-		at = end
 	}
 	return !r.short
 }
 
-func (l *layout) readGroup(r *bitReader, row []int32, p *predictor, at, end int) bool {
+func (l *layout) readGroup(r *bitReader, row []int32, p *predictor, g *group) bool {
 	some := false
-	for at < end {
+	for at := g.from; at < g.to; {
 		c := &l.words[at]
-		next := at + 1
-		if c.kind == kindQuat {
-			next = at + 4
-		}
-		off := !some && next == end || r.bit()
+		next := at + c.size
+		off := !some && next == g.to || r.bit()
 		ok := true
 		switch {
 		case !off:
@@ -293,15 +316,6 @@ func (l *layout) readWords(r *bitReader, row []int32, at, end int) bool {
 		row[i] = int32(v)
 	}
 	return true
-}
-
-func anyOff(res []int32) bool {
-	for _, d := range res {
-		if d != 0 {
-			return true
-		}
-	}
-	return false
 }
 
 func flag(b bool) uint64 {

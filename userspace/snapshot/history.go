@@ -190,8 +190,8 @@ func (h *history) encode(d *delta, from *entry) {
 		ahead: int64(min(h.tick(h.ordinal)-h.tick(from.version), maxAhead)),
 	}
 	*d = delta{from: *from, to: h.ordinal}
-	h.residuals(h.res, row, &p)
-	if !anyOff(h.res) {
+	off := h.residuals(h.res, row, &p)
+	if off == 0 {
 		return
 	}
 	best := &c.enc
@@ -199,16 +199,15 @@ func (h *history) encode(d *delta, from *entry) {
 	if from.span != 0 {
 		best.write(0, 1)
 	}
-	h.writeResiduals(best, h.res, row)
-	if p.prev = h.former(from); p.prev != nil && h.bends(h.res) {
+	h.writeResiduals(best, h.res, row, off)
+	// Where no such word is off that the curve has another opinion of, it is worse.
+	if p.prev = h.former(from); p.prev != nil && off&h.curved != 0 {
 		p.span = int64(from.span)
 		c.alt.reset()
-		c.alt.write(1, 1)
-		h.curve(h.res, row, &p)
-		off := anyOff(h.res)
-		c.alt.write(flag(off), 1)
-		if off {
-			h.writeResiduals(&c.alt, h.res, row)
+		off = h.curve(h.res, row, &p, off)
+		c.alt.write(0b10|flag(off != 0), 2)
+		if off != 0 {
+			h.writeResiduals(&c.alt, h.res, row, off)
 		}
 		if c.alt.n < best.n {
 			best = &c.alt

@@ -46,6 +46,10 @@ type word struct {
 	order  uint  // of the Golomb code of its changes
 	kind   wordKind
 	factor int64 // positions: prediction, see predictShift
+
+	// The field that it belongs to.
+	first, size int // words
+	field       int // in its group
 }
 
 type wordKind uint8
@@ -248,6 +252,8 @@ type layout struct {
 	axes     int
 	words    []word
 	full     int // bits of a row that is sent whole
+	groups   [3]group
+	curved   uint64 // words that are predicted from more than one row
 }
 
 // NewSchema returns the schema of the given fields. The interval is what one
@@ -283,6 +289,7 @@ func NewSchema[T any](interval time.Duration, fields ...Field[T]) (*Schema[T], e
 	if len(s.words) == 0 || len(s.words) > maxWords {
 		return nil, fmt.Errorf("schema: %d words: not 1 to %d", len(s.words), maxWords)
 	}
+	s.arrange()
 	for _, w := range s.words {
 		s.full += int(w.width)
 	}
