@@ -109,10 +109,10 @@ type World[T any] struct {
 	viewers []*viewer // by Player.Index
 	viewing *viewer   // whom admit is about
 	admit   func(ID) bool
+	weigh   func(ID) float32
 	at      func(mover int) (Vec, bool)
 
 	x, y, z []float32 // of live, at the end of the tick
-	visible []snapshot.Visible
 	buf     []byte
 }
 
@@ -173,7 +173,7 @@ func NewWorld[T any](r *Room, o WorldOptions[T]) *World[T] {
 	for slot := o.MaxEntities - 1; slot >= 0; slot-- {
 		w.free = append(w.free, uint16(slot))
 	}
-	w.at = w.position
+	w.at, w.weigh = w.position, w.weight
 	if o.Hidden != nil {
 		w.admit = func(id ID) bool {
 			v := w.viewing

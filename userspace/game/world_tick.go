@@ -61,19 +61,6 @@ func (w *World[T]) start(t Tick) {
 			w.opts.Violated(v.player, b.Rule)
 		}
 	}
-	for _, p := range w.room.players {
-		v := w.viewer(p)
-		sequence, ok := w.movement.Newest(p.index)
-		if ok && (!v.heard || sequence != v.input) {
-			v.heard, v.input = true, sequence
-			w.buf = message.AppendPositionAck(w.buf[:0], sequence)
-			p.SendMessage(session.Outgoing{
-				Mode: session.UnreliableSequenced, Channel: ChannelPositionAck, Type: message.TypePositionAck,
-				Priority: session.High, Payload: w.buf,
-			})
-		}
-		w.rest(v, time.Duration(t.Now))
-	}
 }
 
 // position is where a mover is before it moves.
@@ -129,17 +116,35 @@ func (w *World[T]) end(t Tick) {
 	rate, all := uint64(w.room.kind.SnapshotRate), uint64(w.room.kind.TickRate*max(t.Thinning, 1))
 	for _, p := range w.room.players {
 		if (t.Number+uint64(p.index))*rate%all < rate {
-			w.show(w.viewer(p))
+			v := w.viewer(p)
+			w.rest(v, time.Duration(t.Now))
+			w.confirm(v)
+			w.show(v)
 		}
 	}
 }
 
+// confirm tells a player which of its claims was applied last. It goes into the
+// packet of the snapshot that shows what came of it.
+func (w *World[T]) confirm(v *viewer) {
+	sequence, ok := w.movement.Newest(v.player.index)
+	if !ok || v.heard && sequence == v.input {
+		return
+	}
+	v.heard, v.input = true, sequence
+	w.buf = message.AppendPositionAck(w.buf[:0], sequence)
+	v.player.SendMessage(session.Outgoing{
+		Mode: session.UnreliableSequenced, Channel: ChannelPositionAck, Type: message.TypePositionAck,
+		Priority: session.High, Payload: w.buf,
+	})
+}
+
 // show sends a player what it sees.
 func (w *World[T]) show(v *viewer) {
-	w.look(v)
+	visible := w.look(v)
 	w.buf = message.GameStateSync{Input: w.inputOf(v)}.AppendTo(w.buf[:0])
 	head := len(w.buf)
-	w.buf = v.sender.Append(w.buf, w.visible, w.opts.Budget/w.room.kind.SnapshotRate-head)
+	w.buf = v.sender.Append(w.buf, visible, w.weigh, w.opts.Budget/w.room.kind.SnapshotRate-head)
 	if len(w.buf) == head {
 		return
 	}
@@ -156,37 +161,34 @@ func (w *World[T]) inputOf(v *viewer) uint16 {
 	return uint16(v.input)
 }
 
-// look finds what a player sees, and how much it matters.
-func (w *World[T]) look(v *viewer) {
+// look finds what a player sees. It is valid until the next call.
+func (w *World[T]) look(v *viewer) []ID {
 	w.viewing = v
-	w.visible = w.visible[:0]
 	switch v.sees {
 	case seesNothing:
 		v.known.Clear()
 	case seesAround:
-		w.lookAround(v)
+		if v.owner {
+			v.from = *w.opts.Position(&w.states[v.id.Slot])
+		}
+		near, between := w.grid.Near(v.from, w.opts.Radius, w.opts.Leave)
+		w.sets.Update(&v.known, near, between, w.generations, w.admit)
 	case seesAll:
 		w.sets.Update(&v.known, w.live, nil, w.generations, w.admit)
-		for _, id := range v.known.IDs() {
-			w.visible = append(w.visible, snapshot.Visible{ID: id, Weight: 1})
-		}
 	}
+	return v.known.IDs()
 }
 
-func (w *World[T]) lookAround(v *viewer) {
-	if v.owner {
-		v.from = *w.opts.Position(&w.states[v.id.Slot])
+// weight says how much an entity matters to the player that look was for.
+func (w *World[T]) weight(id ID) float32 {
+	v := w.viewing
+	switch {
+	case v.sees == seesAll:
+		return 1
+	case v.owner && id == v.id:
+		return ownWeight
 	}
-	near, between := w.grid.Near(v.from, w.opts.Radius, w.opts.Leave)
-	w.sets.Update(&v.known, near, between, w.generations, w.admit)
-	scale := 16 / (w.opts.Radius * w.opts.Radius)
-	for _, id := range v.known.IDs() {
-		weight := float32(ownWeight)
-		if !v.owner || id != v.id {
-			i := w.places[id.Slot]
-			x, y, z := w.x[i]-v.from[0], w.y[i]-v.from[1], w.z[i]-v.from[2]
-			weight = 1 / (1 + scale*(x*x+y*y+z*z))
-		}
-		w.visible = append(w.visible, snapshot.Visible{ID: id, Weight: weight})
-	}
+	i := w.places[id.Slot]
+	x, y, z := w.x[i]-v.from[0], w.y[i]-v.from[1], w.z[i]-v.from[2]
+	return 1 / (1 + 16/(w.opts.Radius*w.opts.Radius)*(x*x+y*y+z*z))
 }

@@ -134,7 +134,7 @@ func (l *line) shown(at Vec, input uint16) []byte {
 	l.tick += 3
 	l.history.Begin(l.tick)
 	l.history.Set(own, &thing{At: at})
-	return l.sender.Append(message.GameStateSync{Input: input}.AppendTo(nil), []snapshot.Visible{{ID: own}}, 1000)
+	return l.sender.Append(message.GameStateSync{Input: input}.AppendTo(nil), []snapshot.ID{own}, nil, 1000)
 }
 
 // placed brings the player into a room and gives it a place.
@@ -488,7 +488,7 @@ func TestPlayerDoesNotAllocate(t *testing.T) {
 		l.tick++
 		l.history.Begin(l.tick)
 		l.history.Set(own, state)
-		payload = l.sender.Append(message.GameStateSync{}.AppendTo(payload[:0]), []snapshot.Visible{{ID: own}}, 1000)
+		payload = l.sender.Append(message.GameStateSync{}.AppendTo(payload[:0]), []snapshot.ID{own}, nil, 1000)
 		l.say(payload)
 		a, _ := l.player.world.Ack()
 		l.sender.Acknowledge(a)

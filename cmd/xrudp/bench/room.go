@@ -532,14 +532,14 @@ func newRoomClients(b *roomBench) *roomClients {
 func fullSizes(schema *snapshot.Schema[walker], n int) (sizes []int) {
 	history := snapshot.NewHistory(schema, n)
 	history.Begin(1)
-	var visible []snapshot.Visible
+	var visible []snapshot.ID
 	for i := range n + 1 {
 		sender := snapshot.NewSender(history, snapshot.SenderOptions{MaxEntities: n + 1, MaxBytes: 1 << 20})
-		sizes = append(sizes, len(sender.Append(nil, visible, 1<<20)))
+		sizes = append(sizes, len(sender.Append(nil, visible, nil, 1<<20)))
 		if i < n {
 			id := snapshot.ID{Slot: uint16(i), Generation: 1}
 			history.Set(id, &walker{Facing: [4]float32{3: 1}})
-			visible = append(visible, snapshot.Visible{ID: id, Weight: 1})
+			visible = append(visible, id)
 		}
 	}
 	return sizes

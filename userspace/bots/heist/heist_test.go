@@ -285,7 +285,7 @@ type meddler struct {
 	world   *snapshot.Receiver[protocol.Entity]
 	history *snapshot.History[protocol.Entity]
 	sender  *snapshot.Sender
-	visible []snapshot.Visible
+	visible []snapshot.ID
 }
 
 func newMeddler(t *testing.T, s *seat) *meddler {
@@ -325,9 +325,9 @@ func newMeddler(t *testing.T, s *seat) *meddler {
 		m.visible = m.visible[:0]
 		for i := range m.entries {
 			m.history.Set(m.entries[i].ID, &m.entries[i].State)
-			m.visible = append(m.visible, snapshot.Visible{ID: m.entries[i].ID, Weight: 1})
+			m.visible = append(m.visible, m.entries[i].ID)
 		}
-		o.Payload = m.sender.Append(head.AppendTo(nil), m.visible, 1<<20)
+		o.Payload = m.sender.Append(head.AppendTo(nil), m.visible, nil, 1<<20)
 		return []session.Outgoing{o}
 	}
 	return m

@@ -154,7 +154,7 @@ func TestSchema(t *testing.T) {
 		id := snapshot.ID{Slot: 3, Generation: 1}
 		history.Begin(tick + 1)
 		history.Set(id, &e)
-		if _, err := receiver.Receive(sender.Append(nil, []snapshot.Visible{{ID: id, Weight: 1}}, 1000)); err != nil {
+		if _, err := receiver.Receive(sender.Append(nil, []snapshot.ID{id}, nil, 1000)); err != nil {
 			t.Fatal(err)
 		}
 		entries, _, whole, ok := receiver.Contents(nil)
