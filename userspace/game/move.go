@@ -59,6 +59,8 @@ func (n *Node) take(id uint32) {
 	r := n.dir.take(id)
 	r.cost = 0
 	n.adopt(r)
+	// What it missed on its way does not mean that this node has too much to do.
+	n.count.Add(metrics.TicksLost, r.skip())
 	for node := range r.links {
 		if r.links[node].players > 0 {
 			r.say(node, &letter{kind: letterMoved}, nil, true)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/xrudp/xrudp/userspace/message"
 	"github.com/xrudp/xrudp/userspace/metrics"
@@ -168,5 +169,43 @@ func TestMovesLoseNothing(t *testing.T) {
 				t.Errorf("%d panics", n)
 			}
 		})
+	}
+}
+
+// The ticks that a room misses on its way are lost, and the node that gets it does not
+// take that for too much work.
+func TestMoveIsNoOverload(t *testing.T) {
+	w := newWorld(t, 2, relays())
+	p := w.connect(0)
+	p.join("relay", 1)
+	w.settle()
+	l := w.logic(1)
+	step := uint64(time.Second) / 60
+	for _, late := range []uint64{0, 2, 3, 4, 40} {
+		w.run(uint64(time.Second))
+		lost := w.total(metrics.TicksLost)
+		r := w.room(1)
+		from := r.node.self
+		r.node.move(r, 1-from)
+		q := w.post[[2]int{from, 1 - from}]
+		q[len(q)-1].at = l.ticks[len(l.ticks)-1].Now + late*step + step/2
+		before := len(l.ticks)
+		w.run(uint64(time.Second))
+		if r.node != w.nodes[1-from] {
+			t.Fatal("the room did not arrive")
+		}
+		got, want := w.total(metrics.TicksLost)-lost, max(late, maxCatchUp)-maxCatchUp
+		if got != want {
+			t.Errorf("%d late: %d ticks lost, want %d", late, got, want)
+		}
+		for i := before; i < len(l.ticks); i++ {
+			skipped := uint64(0)
+			if i == before {
+				skipped = want
+			}
+			if tick := l.ticks[i]; tick.Now != l.ticks[i-1].Now+step*(1+skipped) || tick.Thinning != 1 {
+				t.Fatalf("%d late: tick %+v after %+v", late, tick, l.ticks[i-1])
+			}
+		}
 	}
 }

@@ -470,6 +470,16 @@ func (r *Room) run(now uint64) (lost uint64) {
 	return lost
 }
 
+// skip gives up the ticks that are too late to be made up for, and returns how many.
+func (r *Room) skip() (lost uint64) {
+	now := r.Now()
+	if r.paced == nil && len(r.players) > 0 && now >= r.next+maxCatchUp*r.interval {
+		lost = (now-r.next)/r.interval - maxCatchUp + 1
+		r.next += lost * r.interval
+	}
+	return lost
+}
+
 func (r *Room) tick(at uint64) {
 	n := r.node
 	started := n.host.Clock()

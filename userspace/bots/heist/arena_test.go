@@ -2,6 +2,7 @@ package heist
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,28 +25,70 @@ func short() rules.Config {
 	return c
 }
 
-// arena is a server of one node and its bots, whose time goes when told to.
+// arena is a server and its bots, whose time goes when told to.
 type arena struct {
 	t     *testing.T
 	now   uint64
 	began uint64
+	seed  uint64
 	rng   *rand.Rand
 	delay time.Duration
 	loss  float64 // of what may be lost
-	node  *game.Node
+	nodes []*node
 	count *metrics.Set
 	seats []*seat
+	came  int // bots so far
+
+	working *node         // that does what is due
+	owner   *node         // of the room, when it ticked last
+	labour  time.Duration // that a tick of it takes
 
 	recordings [][]byte
 }
 
-func (a *arena) Now() uint64            { return a.now }
-func (a *arena) Clock() uint64          { return a.now }
-func (a *arena) Mail(int, []byte, bool) {}
+// node is one worker of the server, and the host of its game.
+type node struct {
+	*game.Node
+	arena *arena
+	spent uint64   // ns of work in this pass, of which the arena's time knows nothing
+	slow  uint64   // ns that its letters take at most
+	take  []uint64 // ns that they take for now, by the node they are for
+	post  [][]parcel
+}
+
+func (n *node) Now() uint64   { return n.arena.now }
+func (n *node) Clock() uint64 { return n.arena.now + n.spent }
+
+func (n *node) Mail(to int, letter []byte, _ bool) {
+	// Some ways are slow for a while, and others fast: letters overtake those that
+	// went another way.
+	if n.slow > 0 && n.arena.rng.IntN(40) == 0 {
+		n.take[to] = n.arena.rng.Uint64N(n.slow)
+	}
+	due := n.arena.now + n.take[to]
+	q := &n.post[to]
+	if last := len(*q) - 1; last >= 0 {
+		due = max(due, (*q)[last].due)
+	}
+	*q = append(*q, parcel{due, session.Outgoing{Payload: append([]byte(nil), letter...)}})
+}
+
+// labour is a room whose ticks take time.
+type labour struct {
+	game.Logic
+	arena *arena
+}
+
+func (l *labour) Tick(t game.Tick) {
+	l.Logic.Tick(t)
+	l.arena.owner = l.arena.working
+	l.arena.owner.spent += uint64(l.arena.labour)
+}
 
 // seat is one bot with its connection.
 type seat struct {
 	arena *arena
+	node  *node
 	value any
 	bot   *bot
 	ended chan client.Event
@@ -63,25 +106,54 @@ type parcel struct {
 }
 
 func newArena(t *testing.T, seed uint64, bots int, o policethief.Options) *arena {
+	a := newServer(t, seed, 1, o, game.Options{})
+	a.enter(bots)
+	return a
+}
+
+// newServer returns an arena without bots.
+func newServer(t *testing.T, seed uint64, nodes int, o policethief.Options, opts game.Options) *arena {
 	a := &arena{
 		t: t, now: 1e12, began: 1e12, rng: rand.New(rand.NewPCG(seed, 2)), delay: 20 * time.Millisecond,
-		count: new(metrics.Set),
+		count: new(metrics.Set), seed: seed,
 	}
 	o.Seed = func() uint64 { return seed }
 	o.Record = func(_ uint32, recording []byte) { a.recordings = append(a.recordings, recording) }
-	panicked := func(_ uint32, v any, stack []byte) { t.Errorf("panic: %v\n%s", v, stack) }
-	dir := game.NewDirectory(game.Options{Kinds: []game.Kind{policethief.Kind(o)}, Panicked: panicked})
-	a.node = game.NewNode(dir, a, 0, 1, a.count)
-	for i := range bots {
-		s := &seat{arena: a, ended: make(chan client.Event, 1)}
-		s.bot = newBot(play.New(end{s}, options()), seed<<16+uint64(i), time.Second)
-		a.seats = append(a.seats, s)
-		a.node.Open(s)
-		if err := s.bot.play.Join(play.Join{Game: protocol.Name, Version: protocol.Version, Name: "bot", Token: []byte{byte(i)}}); err != nil {
-			t.Fatal(err)
-		}
+	kind := policethief.Kind(o)
+	begin := kind.New
+	kind.New = func(r *game.Room) game.Logic { return &labour{begin(r), a} }
+	opts.Kinds = append(opts.Kinds, kind)
+	opts.Panicked = func(_ uint32, v any, stack []byte) { t.Errorf("panic: %v\n%s", v, stack) }
+	dir := game.NewDirectory(opts)
+	for i := range nodes {
+		// They do not look around at the same time.
+		a.now = a.began + uint64(2*time.Second)*uint64(i)/uint64(nodes)
+		n := &node{arena: a, take: make([]uint64, nodes), post: make([][]parcel, nodes)}
+		n.Node = game.NewNode(dir, n, i, nodes, a.count)
+		a.nodes = append(a.nodes, n)
 	}
 	return a
+}
+
+// enter has more bots come, to one node after the other.
+func (a *arena) enter(bots int) {
+	for range bots {
+		i := a.came
+		a.came++
+		s := &seat{arena: a, node: a.nodes[i%len(a.nodes)], ended: make(chan client.Event, 1)}
+		s.bot = newBot(play.New(end{s}, options()), a.seed<<16+uint64(i), time.Second)
+		a.seats = append(a.seats, s)
+		s.node.Open(s)
+		if err := s.bot.play.Join(play.Join{Game: protocol.Name, Version: protocol.Version, Name: "bot", Token: []byte{byte(i)}}); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+}
+
+// leave has a bot's connection end.
+func (a *arena) leave(i int) {
+	a.seats[i].node.Close(a.seats[i])
+	a.seats = slices.Delete(a.seats, i, i+1)
 }
 
 func (*seat) ID() uint64                             { return 1 }
@@ -121,16 +193,14 @@ func pass(now uint64, from *[]parcel, take func(session.Outgoing)) {
 func (a *arena) run(d time.Duration) {
 	const step = 16666666 / 2
 	for stop := a.now + uint64(d); a.now < stop; a.now += step {
-		if a.node.NextTick() <= a.now {
-			a.node.Tick(a.now)
-		}
+		a.work()
 		at := time.Duration(a.now - a.began)
 		for i, s := range a.seats {
 			pass(a.now, &s.up, func(o session.Outgoing) {
 				if s.acked != nil && o.Type == 0x08 {
 					s.acked(o.Payload)
 				}
-				a.node.Message(s, session.Message{Mode: o.Mode, Channel: o.Channel, Type: o.Type, Payload: o.Payload})
+				s.node.Message(s, session.Message{Mode: o.Mode, Channel: o.Channel, Type: o.Type, Payload: o.Payload})
 			})
 			pass(a.now, &s.down, func(o session.Outgoing) {
 				all := []session.Outgoing{o}
@@ -148,18 +218,35 @@ func (a *arena) run(d time.Duration) {
 	}
 }
 
+// work has every node take its letters and run what is due.
+func (a *arena) work() {
+	for to, n := range a.nodes {
+		a.working, n.spent = n, 0
+		for from, other := range a.nodes {
+			pass(a.now, &other.post[to], func(o session.Outgoing) { n.Node.Mail(from, o.Payload) })
+		}
+		if n.NextTick() <= a.now {
+			n.Tick(a.now)
+		}
+	}
+}
+
 // finish ends the check and returns what came of it.
 func (a *arena) finish() Result {
 	for _, s := range a.seats {
 		s.bot.finish(time.Duration(a.now - a.began))
 	}
-	a.run(time.Second)
+	a.labour = 0
+	a.run(time.Second + 6*a.delay)
+	for _, n := range a.nodes {
+		a.run(4 * time.Duration(n.slow))
+	}
 	var r Result
 	for i, s := range a.seats {
 		r.add(s.bot, i == 0)
 	}
 	for _, s := range a.seats {
-		a.node.Close(s)
+		s.node.Close(s)
 	}
 	r.judge()
 	return r

@@ -224,6 +224,37 @@ func TestViewIsCompared(t *testing.T) {
 	}
 }
 
+// Who was told nothing for longer than the truth reaches finds nothing wrong, nor does
+// one for whom an answer takes longer than the pause between questions.
+func TestLateTruth(t *testing.T) {
+	tests := []struct {
+		name     string
+		delay    time.Duration
+		withheld uint64 // ns of every 3 s, in which no snapshots come
+	}{
+		{"withheld", 20 * time.Millisecond, 2e9},
+		{"far", 600 * time.Millisecond, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a := newArena(t, 9, 8, policethief.Options{Rules: short(), Truth: true})
+			a.delay = tt.delay
+			for _, s := range a.seats {
+				s.meddle = func(o session.Outgoing) []session.Outgoing {
+					if o.Type == message.TypeGameStateSync && a.now%3e9 < tt.withheld {
+						return nil
+					}
+					return []session.Outgoing{o}
+				}
+			}
+			a.run(20 * time.Second)
+			if r := a.finish(); !r.Clean || r.Game.Compared == 0 {
+				t.Errorf("result %+v", r)
+			}
+		})
+	}
+}
+
 // A server that puts somebody out, or ends, does not leave the bots clean.
 func TestBotPutOut(t *testing.T) {
 	a := newArena(t, 2, 3, policethief.Options{Rules: short(), Truth: true})

@@ -145,7 +145,9 @@ func (b *bot) sample(now time.Duration) {
 		p.next = now + b.every*time.Duration(b.self%64)/64
 		return
 	}
-	p.next = now + b.every
+	if p.next = now + b.every; b.ending != 0 {
+		p.next = math.MaxInt64 // the last one
+	}
 	p.view = b.play.View(p.view[:0])
 	p.at = b.viewed()
 	newest := b.shots[len(b.shots)-1].tick
@@ -159,10 +161,8 @@ func (b *bot) sample(now time.Duration) {
 	if float64(newest) <= p.at {
 		p.after = p.before
 	}
-	from, to := p.before, max(newest, uint32(p.at)+1)
-	if to-from >= protocol.MaxTicks {
-		from = to - protocol.MaxTicks + 1
-	}
+	from := p.before
+	to := min(max(newest, uint32(p.at)+1), from+protocol.MaxTicks-1)
 	if b.play.Send(client.ReliableOrdered, protocol.Channel, &protocol.AskTruth{From: from, To: to}) != nil {
 		b.found.PutOff++
 		return
@@ -286,6 +286,9 @@ func (b *bot) compareView(moments []protocol.Moment) {
 	end := uint32(p.at) + 1
 	if after != nil {
 		end = after.tick
+	}
+	if end-before.tick >= protocol.MaxTicks {
+		return // not all of it was told
 	}
 	// Nobody runs so far from one tick to the next: the rules put it there.
 	leap := float32(maxSpeed(&b.cfg) / 3)
