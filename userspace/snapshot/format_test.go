@@ -142,6 +142,33 @@ func TestOldSnapshots(t *testing.T) {
 	}
 }
 
+func TestFewerSnapshotsAreKept(t *testing.T) {
+	for keep, want := range map[int]int{-1: 2, 1: 2, 3: 3, 1000: Keep} {
+		d := newDesk(t, SenderOptions{})
+		d.receiver = NewReceiver(d.h.schema, ReceiverOptions{Keep: keep})
+		d.receive(d.snapshot(1100, slots(2)...))
+		d.acknowledge()
+		for range want - 1 {
+			d.receive(d.snapshot(1100, slots(2)...))
+		}
+		// The last change of the one that was acknowledged which can be read.
+		d.receive(d.snapshot(1100, slots(2)...))
+		if n := len(d.receiver.kept); n != want {
+			t.Errorf("keep %d: %d snapshots are kept, want %d", keep, n, want)
+		}
+		if want == Keep {
+			continue // and the server's history ends too
+		}
+		if _, err := d.receiver.Receive(d.snapshot(1100, slots(2)...)); !errors.Is(err, ErrNoBaseline) {
+			t.Errorf("keep %d: error %v, want %v", keep, err, ErrNoBaseline)
+		}
+		d.acknowledge()
+		if b := d.snapshot(1100, slots(2)...); !full(b) || len(d.receive(b)) != 2 {
+			t.Errorf("keep %d: no full snapshot follows", keep)
+		}
+	}
+}
+
 // What is read is written the same again.
 func FuzzBits(f *testing.F) {
 	f.Add([]byte{0x12, 0x34, 0x56}, uint64(3))

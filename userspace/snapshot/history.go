@@ -1,6 +1,7 @@
 package snapshot
 
-// Keep is how many snapshots a History and a Receiver remember.
+// Keep is how many snapshots a History remembers, and a Receiver unless told
+// otherwise.
 const Keep = 100
 
 // maxDistance is how many ticks back a baseline may be.

@@ -26,11 +26,16 @@ type ReceiverOptions struct {
 	// Extrapolation is how far positions go on without news; 50 ms by default,
 	// and none when negative.
 	Extrapolation time.Duration
+
+	// Keep is how many snapshots are kept, at least 2; 100 by default, and at
+	// most. Fewer take less memory. What changes one that is gone cannot be
+	// read, so those of a round trip must be among them, and those of Delay.
+	Keep int
 }
 
 // Receiver puts together the world that a server's Sender tells of, and shows
 // it at any moment between snapshots. It belongs to one goroutine. Its memory
-// is bounded by Keep snapshots of MaxEntities.
+// is bounded by as many snapshots of MaxEntities as it keeps.
 type Receiver[T any] struct {
 	schema *Schema[T]
 	opts   ReceiverOptions
@@ -70,6 +75,10 @@ func NewReceiver[T any](schema *Schema[T], o ReceiverOptions) *Receiver[T] {
 	if o.Extrapolation == 0 {
 		o.Extrapolation = 50 * time.Millisecond
 	}
+	if o.Keep == 0 {
+		o.Keep = Keep
+	}
+	o.Keep = min(max(o.Keep, 2), Keep)
 	o.Delay, o.Extrapolation = max(o.Delay, 0), max(o.Extrapolation, 0)
 	return &Receiver[T]{schema: schema, opts: o, spare: &received{}}
 }
@@ -115,7 +124,7 @@ func (r *Receiver[T]) Receive(b []byte) (tick uint32, err error) {
 		switch {
 		case here:
 			return tick, nil
-		case at == 0 && len(r.kept) == Keep:
+		case at == 0 && len(r.kept) == r.opts.Keep:
 			return tick, ErrOld
 		}
 	}
@@ -131,7 +140,7 @@ func (r *Receiver[T]) Receive(b []byte) (tick uint32, err error) {
 	}
 	r.lost = r.lost && !full
 	r.spare = nil
-	if len(r.kept) == Keep {
+	if len(r.kept) == r.opts.Keep {
 		r.spare = r.kept[0]
 		r.kept = slices.Delete(r.kept, 0, 1)
 		at--

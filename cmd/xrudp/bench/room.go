@@ -31,6 +31,7 @@ const (
 	roomSeen      = 30 // others within them, about
 	roomTrip      = 50 * time.Millisecond
 	roomWarmUp    = time.Second
+	roomKept      = 20 // snapshots, by a player: full after the warm-up
 	roomSample    = 8 // one snapshot of so many is also counted in full
 
 	roomServerCPU, roomClientCPU = 1, 0
@@ -523,7 +524,7 @@ type roomClients struct {
 func newRoomClients(b *roomBench) *roomClients {
 	c := &roomClients{roomBench: b, sequences: make([]uint32, len(b.crowd.walkers)), sizes: fullSizes(b.schema, 256)}
 	for range b.crowd.walkers {
-		c.receivers = append(c.receivers, snapshot.NewReceiver(b.schema, snapshot.ReceiverOptions{Delay: -1}))
+		c.receivers = append(c.receivers, snapshot.NewReceiver(b.schema, snapshot.ReceiverOptions{Delay: -1, Keep: roomKept}))
 	}
 	return c
 }
