@@ -191,7 +191,8 @@ func pass(now uint64, from *[]parcel, take func(session.Outgoing)) {
 
 // run plays for some time.
 func (a *arena) run(d time.Duration) {
-	const step = 16666666 / 2
+	// No part of a tick: views are of all moments between two.
+	const step = 16666666 * 10 / 37
 	for stop := a.now + uint64(d); a.now < stop; a.now += step {
 		a.work()
 		at := time.Duration(a.now - a.began)
@@ -211,7 +212,7 @@ func (a *arena) run(d time.Duration) {
 					s.bot.play.Deliver(at, client.Message{Mode: o.Mode, Channel: o.Channel, Type: o.Type, Payload: o.Payload})
 				}
 			})
-			if (a.now/step+uint64(i))%4 == 0 {
+			if (a.now/step+uint64(i))%8 == 0 {
 				s.bot.step(at)
 			}
 		}

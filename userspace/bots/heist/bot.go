@@ -49,10 +49,11 @@ type bot struct {
 	tally   [rules.ToOne + 1]protocol.Tally
 
 	// What it saw.
-	shots   []*shot // oldest first
-	spare   []*shot
-	checked int // of shots
-	samples samples
+	receiver *snapshot.Receiver[protocol.Entity]
+	shots    []*shot // oldest first
+	spare    []*shot
+	checked  int // of shots
+	samples  samples
 
 	// What it does.
 	view   rules.View

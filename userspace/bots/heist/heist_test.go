@@ -18,17 +18,23 @@ import (
 func TestRounds(t *testing.T) {
 	tests := []struct {
 		name  string
+		seed  uint64
 		bots  int
+		every time.Duration
 		delay time.Duration
 		loss  float64
 	}{
-		{"two", 2, 0, 0},
-		{"near", 12, 10 * time.Millisecond, 0},
-		{"far_and_lossy", 12, 80 * time.Millisecond, 0.1},
+		{"two", 7, 2, time.Second, 0, 0},
+		{"near", 7, 12, time.Second, 10 * time.Millisecond, 0},
+		{"far_and_lossy", 7, 12, time.Second, 80 * time.Millisecond, 0.1},
+		{"asked_often", 116, 24, 130 * time.Millisecond, time.Millisecond, 0.1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a := newArena(t, 7, tt.bots, policethief.Options{Rules: short(), Truth: true})
+			a := newArena(t, tt.seed, tt.bots, policethief.Options{Rules: short(), Truth: true})
+			for _, s := range a.seats {
+				s.bot.every = tt.every
+			}
 			a.delay, a.loss = tt.delay, tt.loss
 			a.run(22 * time.Second)
 			r := a.finish()

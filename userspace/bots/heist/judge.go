@@ -24,6 +24,7 @@ const (
 
 // snapshot keeps a snapshot for judgement.
 func (b *bot) snapshot(r *snapshot.Receiver[protocol.Entity]) {
+	b.receiver = r
 	tick, ok := r.Newest()
 	if n := len(b.shots); !ok || n > 0 && int32(tick-b.shots[n-1].tick) <= 0 {
 		return
@@ -124,9 +125,9 @@ func entitled(w *rules.World, self, other *rules.PlayerState, kind rules.ItemKin
 type samples struct {
 	next    time.Duration
 	waiting bool
-	at      float64 // tick of snapshots that the view was of
-	before  uint32  // ticks of the snapshots that the view was between
-	after   uint32  // the same as before where there was none
+	at      time.Duration // of the server, that the view was of
+	before  uint32        // ticks of the snapshots that the view was between
+	after   uint32        // the same as before where there was none
 	view    []snapshot.Seen[protocol.Entity]
 	moments []protocol.Moment
 }
@@ -137,7 +138,8 @@ func (b *bot) sample(now time.Duration) {
 	if !b.truth || p.waiting || now < p.next || b.asked || len(b.shots) == 0 {
 		return
 	}
-	if _, ok := b.play.Time(); !ok {
+	at, ok := b.play.Time()
+	if !ok {
 		return
 	}
 	if p.next == 0 {
@@ -149,33 +151,26 @@ func (b *bot) sample(now time.Duration) {
 		p.next = math.MaxInt64 // the last one
 	}
 	p.view = b.play.View(p.view[:0])
-	p.at = b.viewed()
+	p.at = at - b.receiver.Delay()
 	newest := b.shots[len(b.shots)-1].tick
 	p.before, p.after = newest, newest
 	for i := len(b.shots) - 1; i >= 0; i-- {
-		if p.before = b.shots[i].tick; float64(p.before) <= p.at {
+		if p.before = b.shots[i].tick; schema.Time(p.before) <= p.at {
 			break
 		}
 		p.after = p.before
 	}
-	if float64(newest) <= p.at {
+	if schema.Time(newest) <= p.at {
 		p.after = p.before
 	}
 	from := p.before
-	to := min(max(newest, uint32(p.at)+1), from+protocol.MaxTicks-1)
+	to := min(max(newest, uint32(p.at/interval)+1), from+protocol.MaxTicks-1)
 	if b.play.Send(client.ReliableOrdered, protocol.Channel, &protocol.AskTruth{From: from, To: to}) != nil {
 		b.found.PutOff++
 		return
 	}
 	p.waiting = true
 	b.found.Samples++
-}
-
-// viewed is the tick of snapshots, and a part of it, that the view shows.
-func (b *bot) viewed() float64 {
-	at, _ := b.play.Time()
-	behind := time.Duration(int32(uint32(at/time.Millisecond)-b.play.Saw())) * time.Millisecond
-	return float64(at-behind) / float64(interval)
 }
 
 func (b *bot) tellTruth(m *protocol.Truth) error {
@@ -283,7 +278,7 @@ func (b *bot) compareView(moments []protocol.Moment) {
 	if before == nil || after == nil && p.after != p.before {
 		return // the answer took its time
 	}
-	end := uint32(p.at) + 1
+	end := uint32(p.at/interval) + 1
 	if after != nil {
 		end = after.tick
 	}
@@ -298,11 +293,11 @@ func (b *bot) compareView(moments []protocol.Moment) {
 		if old == nil || old.Tick != before.tick {
 			continue
 		}
-		ahead := 0.0
+		ahead := time.Duration(0)
 		if after == nil {
-			ahead = p.at - float64(before.tick)
+			ahead = p.at - schema.Time(before.tick)
 		} else if e := after.find(seen.ID); e == nil {
-			ahead = float64(after.tick - before.tick)
+			ahead = schema.Time(after.tick - before.tick)
 		} else if e.Tick != after.tick {
 			continue
 		}
@@ -323,9 +318,7 @@ func (b *bot) compareView(moments []protocol.Moment) {
 			}
 		}
 		speed := math.Hypot(float64(old.State.Vel[0]), float64(old.State.Vel[2])) + 0.1
-		bound += speed * ahead * interval.Seconds()
-		// The moment of the view is known to a millisecond.
-		bound += 2 * maxSpeed(&b.cfg) * 0.001
+		bound += speed * ahead.Seconds()
 		off := math.Hypot(float64(seen.State.At[0])-truth[0], float64(seen.State.At[2])-truth[1])
 		f.Viewed++
 		if off > bound {
@@ -348,8 +341,8 @@ func maxSpeed(c *rules.Config) float64 {
 
 // truthAt returns where an entity was at the moment of the view, between two ticks.
 func (b *bot) truthAt(moments []protocol.Moment, id snapshot.ID) (at [2]float64, ok bool) {
-	tick := uint32(b.samples.at)
-	part := b.samples.at - float64(tick)
+	tick := uint32(b.samples.at / interval)
+	part := (b.samples.at % interval).Seconds() / interval.Seconds()
 	var from, to *protocol.Fact
 	for i := range moments {
 		switch moments[i].Tick {
