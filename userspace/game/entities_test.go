@@ -526,7 +526,7 @@ func TestEntitiesAgainstAModel(t *testing.T) {
 }
 
 func TestSpectators(t *testing.T) {
-	w, l, all := one(t, 2, WorldOptions[body]{MaxVisible: 30})
+	w, l, all := one(t, 2, WorldOptions[body]{MaxVisible: 60, MaxEntities: 60})
 	var ids []ID
 	for n := range 40 {
 		id, _ := l.world.Add(body{At: Vec{float32(10 * n)}, Ghost: n == 1})
@@ -552,7 +552,8 @@ func TestSpectators(t *testing.T) {
 		t.Errorf("sees %v", got)
 	}
 	l.world.WatchAll(p)
-	if got := newest(); len(got) != 30 || slices.Contains(got, 10) {
+	// The players and the others, but for the ghost and who was removed.
+	if got := newest(); len(got) != 2+38 || slices.Contains(got, 10) {
 		t.Errorf("sees %v", got)
 	}
 	// Who loses its entity looks on from there.
@@ -560,6 +561,58 @@ func TestSpectators(t *testing.T) {
 	l.world.Remove(ids[20])
 	if got := newest(); len(got) != 10 || got[0] != 150 || got[9] != 250 {
 		t.Errorf("sees %v after its end", got)
+	}
+}
+
+func TestWatchAllOfMoreThanIsTold(t *testing.T) {
+	_, l, _ := one(t, 1, WorldOptions[body]{MaxVisible: 60, MaxEntities: 61})
+	defer func() {
+		if recover() == nil {
+			t.Error("a player watches more than it is told of")
+		}
+	}()
+	l.world.WatchAll(l.room.players[0])
+}
+
+// In a crowd a player sees the nearest: who comes up to it appears, and who is pushed
+// out is gone, but nobody comes and goes who just stands there.
+func TestCrowd(t *testing.T) {
+	const most = 20
+	w, l, all := one(t, 1, WorldOptions[body]{MaxVisible: most, Radius: 100})
+	var ids []ID
+	for n := range 2 * most {
+		id, _ := l.world.Add(body{At: Vec{20 + float32(n)}, Facing: [4]float32{3: 1}})
+		ids = append(ids, id)
+	}
+	all[0].check = func(uint32, []snapshot.Seen[body]) {}
+	sees := func() (seen []int) {
+		for range 12 {
+			w.run(tickTime)
+			all[0].hear()
+		}
+		for _, s := range all[0].seen {
+			if s.ID != all[0].own.ID {
+				seen = append(seen, slices.Index(ids, s.ID))
+			}
+		}
+		slices.Sort(seen)
+		return seen
+	}
+	first := sees()
+	if len(first) != most-1 || first[len(first)-1] != most-2 {
+		t.Fatalf("sees %v", first)
+	}
+	// The next one outside is a little nearer now, and then much nearer.
+	l.world.State(ids[most-1]).At = Vec{37.5}
+	if got := sees(); !slices.Equal(got, first) {
+		t.Errorf("sees %v", got)
+	}
+	l.world.State(ids[most-1]).At = Vec{2}
+	if got := sees(); len(got) != most-1 || got[len(got)-1] != most-1 || slices.Contains(got, most-2) {
+		t.Errorf("sees %v", got)
+	}
+	if !l.world.Sees(l.room.players[0], ids[most-1]) || l.world.Sees(l.room.players[0], ids[most-2]) {
+		t.Error("is told of others than it sees")
 	}
 }
 
@@ -716,6 +769,7 @@ func TestWorldOptionsThatMakeNoSense(t *testing.T) {
 		{"other_ticks", WorldOptions[body]{Schema: slow, Position: position}},
 		{"too_many", WorldOptions[body]{Schema: bodySchema(t), Position: position, MaxEntities: 1<<16 + 1}},
 		{"leave_before_enter", WorldOptions[body]{Schema: bodySchema(t), Position: position, Leave: 20}},
+		{"sees_nothing", WorldOptions[body]{Schema: bodySchema(t), Position: position, MaxVisible: -1}},
 		{"rewind_for_ever", WorldOptions[body]{Schema: bodySchema(t), Position: position, MaxRewind: time.Minute}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package game
 
 import (
 	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/game/space"
@@ -55,7 +56,8 @@ type WorldOptions[T any] struct {
 	// tenth more than Radius.
 	Leave float32
 
-	// MaxVisible is how many entities a player is told of. Default 256.
+	// MaxVisible is how many entities a player is told of at most: in a crowd, of
+	// the nearest. Default 256.
 	MaxVisible int
 
 	// Budget is bytes of snapshots per second for one player. What does not fit
@@ -166,7 +168,7 @@ func NewWorld[T any](r *Room, o WorldOptions[T]) *World[T] {
 		places:      make([]int32, o.MaxEntities),
 		movement:    space.NewMovement(o.Rules),
 		grid:        space.NewGrid(o.Leave, o.Plane),
-		sets:        space.NewSets(o.MaxEntities),
+		sets:        space.NewSets(o.MaxEntities, o.MaxVisible),
 		past:        space.NewHistory(int(rewindFor/step)+1, o.MaxEntities),
 		history:     snapshot.NewHistory(o.Schema, o.MaxEntities),
 	}
@@ -205,7 +207,7 @@ func (o WorldOptions[T]) withDefaults(k *Kind) WorldOptions[T] {
 	case o.Schema.Interval() != step:
 		panic("game: world whose schema has an interval of " + o.Schema.Interval().String() + " where ticks have " + step.String())
 	case o.MaxEntities < 1 || o.MaxEntities > 1<<16 || !(o.Radius > 0) || !(o.Leave >= o.Radius) ||
-		o.Budget < 1 || o.MaxRewind < 0 || o.MaxRewind > rewindFor:
+		o.MaxVisible < 1 || o.Budget < 1 || o.MaxRewind < 0 || o.MaxRewind > rewindFor:
 		panic("game: world whose options make no sense")
 	}
 	return o
@@ -328,9 +330,13 @@ func (w *World[T]) Watch(p *Player, from Vec) {
 	}
 }
 
-// WatchAll has a player see everything that fits WorldOptions.MaxVisible and Budget.
-// One that moves an entity gives it up.
+// WatchAll has a player see everything. What does not fit WorldOptions.Budget waits.
+// One that moves an entity gives it up. It panics where MaxVisible is less than
+// MaxEntities: there would be entities that the player never sees.
 func (w *World[T]) WatchAll(p *Player) {
+	if w.opts.MaxVisible < w.opts.MaxEntities {
+		panic(fmt.Sprintf("game: player watches all %d entities, and is told of %d", w.opts.MaxEntities, w.opts.MaxVisible))
+	}
 	if v := w.viewer(p); v != nil {
 		w.release(v)
 		v.sees = seesAll

@@ -176,6 +176,7 @@ func (w *World[T]) look(v *viewer) []ID {
 	case seesAll:
 		w.sets.Update(&v.known, w.live, nil, w.generations, w.admit)
 	}
+	w.sets.Limit(&v.known, w.weigh)
 	return v.known.IDs()
 }
 

@@ -1,6 +1,15 @@
 package space
 
-import "github.com/xrudp/xrudp/userspace/snapshot"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/xrudp/xrudp/userspace/snapshot"
+)
+
+// stay is how many times as much as another entity one that is not known has to matter
+// to take its place in a full set.
+const stay = 1.25
 
 // Visible is the set of entities that one viewer is told of. The zero value is
 // empty.
@@ -25,8 +34,15 @@ func (v *Visible) Clear() { v.ids = v.ids[:0] }
 // Sets updates the Visible of many viewers. What it notes meanwhile it needs once
 // for all of them.
 type Sets struct {
+	most  int
 	stamp uint32
 	notes []setNote
+	ranks []rank
+}
+
+type rank struct {
+	id     snapshot.ID
+	weight float32
 }
 
 // setNote is the tenant of a slot that the present viewer knew.
@@ -35,14 +51,15 @@ type setNote struct {
 	generation uint16
 }
 
-// NewSets returns the means to update sets of entities in slots below capacity.
-func NewSets(capacity int) *Sets { return &Sets{notes: make([]setNote, capacity)} }
+// NewSets returns the means to update sets of entities in slots below capacity, and to
+// limit them to most.
+func NewSets(capacity, most int) *Sets { return &Sets{most: most, notes: make([]setNote, capacity)} }
 
 // Update makes v the entities that are near, and those in between that it had: so
 // who stands on the border does not come and go. generations has that of each
 // slot's present tenant. An entity that admit rejects is not in v; nil admits all.
 func (s *Sets) Update(v *Visible, near, between []uint32, generations []uint16, admit func(snapshot.ID) bool) {
-	if len(between) > 0 {
+	if len(between) > 0 || len(near) > s.most {
 		s.note(v)
 	}
 	v.ids = v.ids[:0]
@@ -54,10 +71,39 @@ func (s *Sets) Update(v *Visible, near, between []uint32, generations []uint16, 
 	}
 	for _, slot := range between {
 		id := snapshot.ID{Slot: uint16(slot), Generation: generations[slot]}
-		if s.notes[slot] == (setNote{s.stamp, id.Generation}) && (admit == nil || admit(id)) {
+		if s.had(id) && (admit == nil || admit(id)) {
 			v.ids = append(v.ids, id)
 		}
 	}
+}
+
+// Limit leaves as many entities as there may be in v, which was updated last: those of
+// the greatest weight. One that was in v before has to matter clearly less than another
+// to make room for it, so that two who are alike do not come and go.
+func (s *Sets) Limit(v *Visible, weight func(snapshot.ID) float32) {
+	if len(v.ids) <= s.most {
+		return
+	}
+	s.ranks = s.ranks[:0]
+	for _, id := range v.ids {
+		r := rank{id, weight(id)}
+		if s.had(id) {
+			r.weight *= stay
+		}
+		s.ranks = append(s.ranks, r)
+	}
+	slices.SortFunc(s.ranks, func(a, b rank) int {
+		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.id.Slot, b.id.Slot))
+	})
+	v.ids = v.ids[:0]
+	for _, r := range s.ranks[:s.most] {
+		v.ids = append(v.ids, r.id)
+	}
+}
+
+// had reports whether the set that was noted has an entity.
+func (s *Sets) had(id snapshot.ID) bool {
+	return s.notes[id.Slot] == setNote{s.stamp, id.Generation}
 }
 
 // note marks what v has.

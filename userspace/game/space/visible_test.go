@@ -1,7 +1,9 @@
 package space
 
 import (
+	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/xrudp/xrudp/userspace/snapshot"
@@ -12,7 +14,7 @@ import (
 func TestVisibleFollowsDistances(t *testing.T) {
 	const capacity, enter, leave = 60, 50, 55
 	rng := rand.New(rand.NewPCG(9, 9))
-	g, s := NewGrid(leave, XZ), NewSets(capacity)
+	g, s := NewGrid(leave, XZ), NewSets(capacity, capacity)
 	generations := make([]uint16, capacity)
 	at := make([]Vec, capacity)
 	var viewers [3]Visible
@@ -75,7 +77,7 @@ func TestVisibleFollowsDistances(t *testing.T) {
 }
 
 func TestStampsWrapAround(t *testing.T) {
-	s := NewSets(4)
+	s := NewSets(4, 4)
 	generations := make([]uint16, 4)
 	var v Visible
 	s.Update(&v, []uint32{1}, nil, generations, nil)
@@ -84,5 +86,82 @@ func TestStampsWrapAround(t *testing.T) {
 	s.Update(&v, nil, []uint32{1, 2}, generations, nil)
 	if len(v.IDs()) != 1 || v.IDs()[0].Slot != 1 {
 		t.Errorf("%v", v.IDs())
+	}
+}
+
+// TestCrowdsAreLimited has entities walk at random around a viewer who is told of a few
+// only: of those that matter most, but for who is told of already, and as long as
+// nobody else matters a quarter more.
+func TestCrowdsAreLimited(t *testing.T) {
+	const capacity, most = 40, 12
+	rng := rand.New(rand.NewPCG(3, 9))
+	s := NewSets(capacity, most)
+	generations := make([]uint16, capacity)
+	weights := make([]float32, capacity)
+	for slot := range weights {
+		weights[slot] = 1 + rng.Float32()
+	}
+	weight := func(id snapshot.ID) float32 { return weights[id.Slot] }
+	var v Visible
+	changes, crowded := 0, 0
+	for range 2000 {
+		var slots []uint32
+		for slot := range weights {
+			weights[slot] = max(weights[slot]+rng.Float32()*0.02-0.01, 0.1)
+			if rng.IntN(500) == 0 {
+				generations[slot]++
+				weights[slot] = 1 + rng.Float32()
+			}
+			if slot < 10 || rng.IntN(300) != 0 {
+				slots = append(slots, uint32(slot))
+			}
+		}
+		former := slices.Clone(v.IDs())
+		s.Update(&v, slots[:30], slots[30:], generations, nil)
+		near := slices.Clone(v.IDs())
+		s.Limit(&v, weight)
+		if len(v.IDs()) != most {
+			t.Fatalf("%d are told of", len(v.IDs()))
+		}
+		least := float32(math.MaxFloat32)
+		for _, id := range v.IDs() {
+			w := weight(id)
+			if slices.Contains(former, id) {
+				w *= stay
+			} else {
+				changes++
+			}
+			least = min(least, w)
+		}
+		for _, id := range near {
+			w := weight(id)
+			if slices.Contains(former, id) {
+				w *= stay
+			}
+			if !slices.Contains(v.IDs(), id) && w > least {
+				t.Fatalf("%v weighs %v and is left out for %v", id, w, least)
+			}
+		}
+		crowded++
+	}
+	if changes < 20 || changes > crowded {
+		t.Errorf("%d changes", changes)
+	}
+}
+
+func TestLimitAllocatesNothing(t *testing.T) {
+	s := NewSets(40, 12)
+	generations := make([]uint16, 40)
+	var slots []uint32
+	for slot := range generations {
+		slots = append(slots, uint32(slot))
+	}
+	weight := func(id snapshot.ID) float32 { return float32(id.Slot) }
+	var v Visible
+	if n := testing.AllocsPerRun(100, func() {
+		s.Update(&v, slots, nil, generations, nil)
+		s.Limit(&v, weight)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
