@@ -62,6 +62,7 @@ func benchRoom(ctx context.Context, args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("bench room", flag.ContinueOnError)
 	fs.DurationVar(&opts.Duration, "duration", 10*time.Second, "how long each room is measured")
 	fs.Uint64Var(&opts.Seed, "seed", 1, "of the players' walks")
+	fs.IntVar(&opts.Seen, "seen", 30, "how many others are within a player's sight, about; the nearest 256 are told of")
 	sizes := fs.String("players", "", "sizes of rooms, separated by commas (default 250,500,1000,2000,4000)")
 	asJSON := fs.Bool("json", false, "print one JSON object")
 	if err := parse(fs, args); err != nil {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,11 +29,10 @@ const (
 	roomSnapshots = 20 // per second and player
 	roomClaims    = 20 // positions per second and player
 	roomRadius    = 50 // units that a player sees
-	roomSeen      = 30 // others within them, about
 	roomTrip      = 50 * time.Millisecond
 	roomWarmUp    = time.Second
 	roomKept      = 20 // snapshots, by a player: full after the warm-up
-	roomSample    = 8 // one snapshot of so many is also counted in full
+	roomSample    = 8  // one snapshot of so many is also counted in full
 
 	roomServerCPU, roomClientCPU = 1, 0
 )
@@ -43,6 +43,8 @@ type RoomOptions struct {
 	Players []int
 	// Duration is how long each room is measured, after a second. Default 10 s.
 	Duration time.Duration
+	// Seen is how many others are within a player's sight, about. Default 30.
+	Seen int
 	// Seed is that of the players' walks. Default 1.
 	Seed uint64
 }
@@ -54,9 +56,8 @@ func (o *RoomOptions) fillDefaults() {
 	if o.Duration == 0 {
 		o.Duration = 10 * time.Second
 	}
-	if o.Seed == 0 {
-		o.Seed = 1
-	}
+	o.Seen = cmp.Or(o.Seen, 30)
+	o.Seed = cmp.Or(o.Seed, 1)
 }
 
 func (o *RoomOptions) validate() error {
@@ -64,6 +65,9 @@ func (o *RoomOptions) validate() error {
 		if n < 1 || n > 20_000 {
 			return fmt.Errorf("room of %d players: not from 1 to 20000", n)
 		}
+	}
+	if o.Seen < 1 || o.Seen > 20_000 {
+		return fmt.Errorf("%d others within sight: not from 1 to 20000", o.Seen)
 	}
 	if o.Duration < 0 {
 		return errors.New("negative duration")
@@ -152,7 +156,7 @@ func measureRoom(ctx context.Context, n int, opts RoomOptions) (*RoomRow, error)
 	b := &roomBench{
 		ctx: ctx, started: time.Now(), schema: schema,
 		from: roomWarmUp, until: roomWarmUp + opts.Duration,
-		crowd: newCrowd(n, opts.Seed),
+		crowd: newCrowd(n, opts.Seen, opts.Seed),
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 2)))
 	server, err := newRoomServer(b)
@@ -291,7 +295,7 @@ func walkerSchema() (*snapshot.Schema[walker], error) {
 }
 
 // crowd moves players about a square that is as large as it takes for each to see
-// roomSeen others: straight for half a second to three, then round a bend.
+// so many others: straight for half a second to three, then round a bend.
 type crowd struct {
 	rng     *rand.Rand
 	half    float64
@@ -305,10 +309,10 @@ type stroller struct {
 	moved                time.Duration
 }
 
-func newCrowd(n int, seed uint64) *crowd {
+func newCrowd(n, seen int, seed uint64) *crowd {
 	c := &crowd{
 		rng:     rand.New(rand.NewPCG(seed, uint64(n))),
-		half:    math.Sqrt(float64(n)/roomSeen*math.Pi*roomRadius*roomRadius) / 2,
+		half:    math.Sqrt(float64(n)/float64(seen)*math.Pi*roomRadius*roomRadius) / 2,
 		walkers: make([]stroller, n),
 	}
 	for i := range c.walkers {

@@ -59,6 +59,9 @@ func TestRoomEndsEarly(t *testing.T) {
 	if _, err := Room(context.Background(), RoomOptions{Players: []int{0}}); err == nil {
 		t.Error("a room for nobody is measured")
 	}
+	if _, err := Room(context.Background(), RoomOptions{Seen: -1}); err == nil {
+		t.Error("a room in which less than nobody is seen is measured")
+	}
 }
 
 // TestFullSizes holds the sizes against what entities take in bits.
@@ -83,7 +86,7 @@ func TestFullSizes(t *testing.T) {
 }
 
 func TestCrowdIsAsDenseAsPromised(t *testing.T) {
-	c := newCrowd(2000, 1)
+	c := newCrowd(2000, 30, 1)
 	for now := time.Duration(0); now < 10*time.Second; now += time.Second / roomClaims {
 		for i := range c.walkers {
 			c.move(i, now)
@@ -104,6 +107,6 @@ func TestCrowdIsAsDenseAsPromised(t *testing.T) {
 	}
 	// Less at the edges.
 	if seen := float64(near) / 2000; seen < 24 || seen > 32 {
-		t.Errorf("each sees %g others, want about %d", seen, roomSeen)
+		t.Errorf("each sees %g others, want about 30", seen)
 	}
 }

@@ -1,11 +1,6 @@
 package space
 
-import (
-	"cmp"
-	"slices"
-
-	"github.com/xrudp/xrudp/userspace/snapshot"
-)
+import "github.com/xrudp/xrudp/userspace/snapshot"
 
 // stay is how many times as much as another entity one that is not known has to matter
 // to take its place in a full set.
@@ -37,12 +32,8 @@ type Sets struct {
 	most  int
 	stamp uint32
 	notes []setNote
-	ranks []rank
-}
 
-type rank struct {
-	id     snapshot.ID
-	weight float32
+	weights, ranked []float32
 }
 
 // setNote is the tenant of a slot that the present viewer knew.
@@ -78,26 +69,71 @@ func (s *Sets) Update(v *Visible, near, between []uint32, generations []uint16, 
 }
 
 // Limit leaves as many entities as there may be in v, which was updated last: those of
-// the greatest weight. One that was in v before has to matter clearly less than another
-// to make room for it, so that two who are alike do not come and go.
+// the greatest weight, in the order in which they were. One that was in v before has to
+// matter clearly less than another to make room for it, so that two who are alike do not
+// come and go. Weights are numbers.
 func (s *Sets) Limit(v *Visible, weight func(snapshot.ID) float32) {
 	if len(v.ids) <= s.most {
 		return
 	}
-	s.ranks = s.ranks[:0]
+	s.weights = s.weights[:0]
 	for _, id := range v.ids {
-		r := rank{id, weight(id)}
+		w := weight(id)
 		if s.had(id) {
-			r.weight *= stay
+			w *= stay
 		}
-		s.ranks = append(s.ranks, r)
+		s.weights = append(s.weights, w)
 	}
-	slices.SortFunc(s.ranks, func(a, b rank) int {
-		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.id.Slot, b.id.Slot))
-	})
-	v.ids = v.ids[:0]
-	for _, r := range s.ranks[:s.most] {
-		v.ids = append(v.ids, r.id)
+	s.ranked = append(s.ranked[:0], s.weights...)
+	least := greatest(s.ranked, s.most)
+	room := s.most // for those of the least weight
+	for _, w := range s.weights {
+		if w > least {
+			room--
+		}
+	}
+	kept := v.ids[:0]
+	for i, w := range s.weights {
+		switch {
+		case w > least:
+		case w == least && room > 0:
+			room--
+		default:
+			continue
+		}
+		kept = append(kept, v.ids[i])
+	}
+	v.ids = kept
+}
+
+// greatest returns the k-th greatest of a, from 1 on, and changes their order: Hoare's
+// quickselect, in three parts.
+func greatest(a []float32, k int) float32 {
+	for {
+		x, y, z := a[0], a[len(a)/2], a[len(a)-1]
+		pivot := max(min(x, y), min(max(x, y), z))
+		above, at, below := 0, 0, len(a)
+		for at < below {
+			switch w := a[at]; {
+			case w > pivot:
+				a[above], a[at] = w, a[above]
+				above++
+				at++
+			case w < pivot:
+				below--
+				a[at], a[below] = a[below], w
+			default:
+				at++
+			}
+		}
+		switch {
+		case k <= above:
+			a = a[:above]
+		case k <= below:
+			return pivot
+		default:
+			a, k = a[below:], k-below
+		}
 	}
 }
 

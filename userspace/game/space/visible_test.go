@@ -149,6 +149,46 @@ func TestCrowdsAreLimited(t *testing.T) {
 	}
 }
 
+func TestGreatest(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 1))
+	for range 3000 {
+		a := make([]float32, 1+rng.IntN(50))
+		kinds := 1 + rng.IntN(60) // often many are the same
+		for i := range a {
+			a[i] = float32(rng.IntN(kinds) - 10)
+		}
+		sorted := slices.Clone(a)
+		slices.Sort(sorted)
+		k := 1 + rng.IntN(len(a))
+		if got, want := greatest(slices.Clone(a), k), sorted[len(a)-k]; got != want {
+			t.Fatalf("number %d of %v is %g, want %g", k, a, got, want)
+		}
+	}
+}
+
+// TestEqualsAreLimited has entities that all matter the same: who is told of stays.
+func TestEqualsAreLimited(t *testing.T) {
+	s := NewSets(9, 4)
+	generations := make([]uint16, 9)
+	alike := func(snapshot.ID) float32 { return 1 }
+	var v Visible
+	for _, step := range []struct{ near, want []uint32 }{
+		{[]uint32{5, 6, 7, 8, 0, 1}, []uint32{5, 6, 7, 8}},
+		{[]uint32{0, 1, 2, 3, 4, 8, 7, 6, 5}, []uint32{8, 7, 6, 5}},
+		{[]uint32{0, 1, 2, 3, 8, 6}, []uint32{0, 1, 8, 6}},
+	} {
+		s.Update(&v, step.near, nil, generations, nil)
+		s.Limit(&v, alike)
+		var got []uint32
+		for _, id := range v.IDs() {
+			got = append(got, uint32(id.Slot))
+		}
+		if !slices.Equal(got, step.want) {
+			t.Fatalf("of %v are left %v, want %v", step.near, got, step.want)
+		}
+	}
+}
+
 func TestLimitAllocatesNothing(t *testing.T) {
 	s := NewSets(40, 12)
 	generations := make([]uint16, 40)
