@@ -153,6 +153,11 @@ func FuzzPlay(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if number, round := r.Round(); number > 0 {
+			if err := play(round); err != nil {
+				t.Fatalf("round %d: %v", number, err)
+			}
+		}
 	})
 }
 
@@ -259,28 +264,48 @@ func (c *checker) check(t *testing.T) {
 
 // recorded is a small game and its recording.
 func recorded(t testing.TB) []byte {
-	g := New(Fast(), 9)
-	r := NewRecorder(g)
-	for id := PlayerID(1); id <= 5; id++ {
-		r.Apply(Join(id, NoRole))
-		r.Apply(Ready(id, true))
-	}
-	for i := range 600 {
-		for id := PlayerID(1); id <= 5; id++ {
-			p, _ := g.Player(id)
-			r.Apply(Move(id, p.Pos.Add(Vec{Coord(i%70) - 35, Coord(id) * 9}), Vec{1, 2}, 3))
-			r.Apply(ActOn(id, Net, id%5+1, g.position(id%5+1)))
-		}
-		r.Apply(Act(2, Sprint))
-		r.Apply(Act(2, Dash))
-		g.Step()
-	}
+	_, r := playWhile(func(g *Game, _ *Recorder) bool { return g.tick < 600 })
 	r.Apply(Leave(3))
 	b, err := r.Finish()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// playWhile plays a game of five.
+func playWhile(more func(*Game, *Recorder) bool) (*Game, *Recorder) {
+	g := New(Fast(), 9)
+	r := NewRecorder(g)
+	for id := PlayerID(1); id <= 5; id++ {
+		r.Apply(Join(id, NoRole))
+		r.Apply(Ready(id, true))
+	}
+	for i := 0; more(g, r); i++ {
+		for id := PlayerID(1); id <= 5; id++ {
+			p, _ := g.Player(id)
+			r.Apply(Move(id, p.Pos.Add(Vec{Coord(i%70) - 35, Coord(id) * 9}), Vec{1, 2}, 3))
+			r.Apply(ActOn(id, Net, id%5+1, g.position(id%5+1)))
+			r.Apply(Rematch(id, true))
+		}
+		r.Apply(Act(2, Sprint))
+		r.Apply(Act(2, Dash))
+		g.Step()
+	}
+	return g, r
+}
+
+// recordedRound is the second round of a game, and the game.
+func recordedRound(t testing.TB) (*Game, []byte) {
+	g, r := playWhile(func(g *Game, r *Recorder) bool {
+		number, _ := r.Round()
+		return g.tick < 10000 && (number < 2 || g.phase != Countdown)
+	})
+	number, b := r.Round()
+	if number != 2 || b == nil {
+		t.Fatalf("round %d of %d bytes, in the %s", number, len(b), g.phase)
+	}
+	return g, b
 }
 
 func play(b []byte) error {
@@ -339,6 +364,9 @@ func FuzzReplay(f *testing.F) {
 	good := recorded(f)
 	f.Add(good)
 	f.Add(good[:200])
+	_, round := recordedRound(f)
+	f.Add(round)
+	f.Add(round[:300])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		replay, err := NewReplay(b)
 		if err != nil {
@@ -346,6 +374,16 @@ func FuzzReplay(f *testing.F) {
 		}
 		g := New(replay.game.cfg, replay.game.seed)
 		r := NewRecorder(g)
+		end := r.Finish
+		if head := len(appendHead(nil, &g.cfg, g.seed)); b[head] == beginsRound {
+			g.readStart(&decoder{b: b[head+1:]})
+			r.roundBegins(g.seed)
+			g.play(g.seed)
+			end = func() ([]byte, error) {
+				_, round := r.Round()
+				return round, nil
+			}
+		}
 		for range 2000 {
 			// The same inputs, as Step finds them, to another game.
 			for ahead := *replay; ; {
@@ -357,7 +395,7 @@ func FuzzReplay(f *testing.F) {
 					break
 				}
 				if ended {
-					again, err := r.Finish()
+					again, err := end()
 					if err != nil || !bytes.Equal(again, b) {
 						t.Fatalf("%v: a second form:\n%x\n%x", err, b, again)
 					}
@@ -378,4 +416,61 @@ func FuzzReplay(f *testing.F) {
 			g.Events()
 		}
 	})
+}
+
+// A round plays again without the game that it was part of, and tells nothing of the
+// next.
+func TestRoundRecording(t *testing.T) {
+	g, b := recordedRound(t)
+	replay, err := NewReplay(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := replay.Game().State(); s.Round != 2 || s.Phase != Countdown {
+		t.Errorf("begins in the %s of round %d", s.Phase, s.Round)
+	}
+	if drawn := replay.Game().Events(); len(drawn) != 6 || drawn[0].Kind != PhaseBegan || drawn[5].Kind != RoleDrawn {
+		t.Errorf("first events: %+v", drawn)
+	}
+	for more := true; more; {
+		if more, err = replay.Step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := replay.Game()
+	if s := again.State(); s.Round != 2 || s.Phase != Results || s.Winner != g.winner && g.winner != NoRole {
+		t.Errorf("ends in the %s of round %d, won by %s", s.Phase, s.Round, s.Winner)
+	}
+	for again.phase == Results {
+		for id := PlayerID(1); id <= 5; id++ {
+			again.Apply(Rematch(id, true))
+		}
+		again.Step()
+	}
+	if again.round != g.round || again.items[0].Pos == g.items[0].Pos && again.items[1].Pos == g.items[1].Pos {
+		t.Error("who has the recording of a round can foresee the next")
+	}
+}
+
+func TestRoundRecorderIsBounded(t *testing.T) {
+	g := New(Fast(), 9)
+	r := NewRoundRecorder(g)
+	for id := PlayerID(1); id <= 2; id++ {
+		r.Apply(Join(id, NoRole))
+		r.Apply(Ready(id, true))
+	}
+	g.Step()
+	for g.phase != Results {
+		for range 3000 {
+			r.Apply(Move(1, g.position(1), Vec{}, 3))
+			r.Apply(Move(2, g.position(2), Vec{}, 3))
+		}
+		if len(r.round.b) > MaxRound {
+			t.Fatalf("%d bytes", len(r.round.b))
+		}
+		g.Step()
+	}
+	if number, b := r.Round(); number != 1 || b != nil {
+		t.Errorf("round %d of %d bytes", number, len(b))
+	}
 }

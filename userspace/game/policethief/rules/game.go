@@ -1,6 +1,10 @@
 package rules
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+)
 
 // effect is something that lasts for a time.
 type effect int
@@ -70,6 +74,7 @@ type Game struct {
 	index             map[PlayerID]int
 	numbers           [Thief + 1]uint32 // of the last event to all, and to each team
 	events, delivered []Event
+	recorder          *Recorder // nil for none
 }
 
 // New returns a game with nobody in it. It panics if cfg is not valid.
@@ -272,6 +277,9 @@ func (g *Game) finish(winner Role, reason Reason) {
 		}
 	}
 	g.begin(Results)
+	if g.recorder != nil {
+		g.recorder.roundEnds(true)
+	}
 }
 
 func (g *Game) stepResults() {
@@ -295,6 +303,9 @@ func (g *Game) toLobby() {
 	g.removeAway()
 	g.items = g.items[:0]
 	g.begin(Lobby)
+	if g.recorder != nil {
+		g.recorder.roundEnds(false)
+	}
 }
 
 func (g *Game) removeAway() {
@@ -319,15 +330,37 @@ func (g *Game) clear(p *player) {
 	p.shelter, p.allowance, p.score = 0, 0, 0
 }
 
-// startRound draws roles for those who are ready, and puts all in their places.
+// startRound takes all out of the round before, and plays the next.
 func (g *Game) startRound() {
 	g.removeAway()
+	for i := range g.slots[:g.used] {
+		g.clear(&g.slots[i])
+	}
+	seed := roundSeed(g.seed, g.round+1)
+	if g.recorder != nil {
+		g.recorder.roundBegins(seed)
+	}
+	g.play(seed)
+}
+
+// roundSeed is what a round is drawn from. Who comes to know it, such as from a
+// recording, learns nothing of the seed of the game or of other rounds.
+func roundSeed(seed uint64, round uint32) uint64 {
+	var b [12]byte
+	binary.BigEndian.PutUint64(b[:], seed)
+	binary.BigEndian.PutUint32(b[8:], round)
+	sum := sha256.Sum256(b[:])
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+// play draws roles for those who are ready, and puts all in their places.
+func (g *Game) play(seed uint64) {
+	g.random = random(seed)
 	var order [maxMembers]int
 	var keys [maxMembers]uint64
 	players := 0
 	for i := range g.slots[:g.used] {
 		p := &g.slots[i]
-		g.clear(p)
 		if p.id == 0 || !p.ready || p.wish == Spectator {
 			continue
 		}

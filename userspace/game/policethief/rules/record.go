@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,15 +12,22 @@ import (
 const (
 	MaxRecording      = 32 << 20 // bytes
 	MaxRecordingTicks = 1 << 22
+	MaxRound          = 8 << 20 // bytes of the recording of a single round
 )
 
 // A recording is the four bytes of its magic, the configuration, the seed, the
-// inputs that took effect, and an end. Each input begins with the ticks since
-// the one before; kind 0 is the end and carries the hash of the game. Numbers are
-// varints in their shortest form; positions are relative to the player's own.
+// beginning, the inputs that took effect, and an end. Each input begins with the ticks
+// since the one before; kind 0 is the end and carries the hash of the game. Numbers
+// are varints in their shortest form; positions are relative to the player's own.
+//
+// A game begins with nothing, a round with its members as they were when it was about
+// to be drawn, and a seed of its own.
 const (
-	recordingMagic = "XPT1"
+	recordingMagic = "XPT2"
 	kindEnd        = InputKind(0)
+
+	beginsGame  = 0
+	beginsRound = 1
 )
 
 var (
@@ -31,58 +39,130 @@ var (
 	ErrTooLong = errors.New("game too long for a recording")
 )
 
-// Recorder keeps what is needed to play a game again.
+// Recorder keeps what is needed to play a game again, or its last round. Of a round it
+// tells nothing by which the next could be foreseen.
 type Recorder struct {
-	game *Game
-	b    []byte
-	tick uint32 // of the last record
-	full bool
+	game   *Game
+	whole  *log // nil where only rounds are kept
+	round  log
+	within bool // a round, which began while it was recorded
+	last   []byte
+	number uint32 // of the round in last
+	record []byte
 }
 
-// NewRecorder records g, which must not have had an input or a step yet. From now
-// on its inputs go through the recorder.
+// log is a recording in the making.
+type log struct {
+	b     []byte
+	most  int    // bytes
+	start uint32 // tick
+	tick  uint32 // of the last record
+	full  bool
+}
+
+// NewRecorder records g and each of its rounds. g must not have had an input or a step
+// yet; from now on its inputs go through the recorder.
 func NewRecorder(g *Game) *Recorder {
+	r := NewRoundRecorder(g)
+	r.whole = &log{b: append(appendHead(nil, &g.cfg, g.seed), beginsGame), most: MaxRecording}
+	return r
+}
+
+// NewRoundRecorder is NewRecorder for the rounds alone, which takes no more than twice
+// MaxRound of memory. There is nothing to Finish.
+func NewRoundRecorder(g *Game) *Recorder {
 	if g.tick != 0 || g.used != 0 {
 		panic("policethief: recorder of a game that has begun")
 	}
-	b := []byte(recordingMagic)
-	for _, n := range configNumbers(&g.cfg) {
+	r := &Recorder{game: g}
+	g.recorder = r
+	return r
+}
+
+func appendHead(b []byte, cfg *Config, seed uint64) []byte {
+	b = append(b, recordingMagic...)
+	for _, n := range configNumbers(cfg) {
 		b = binary.AppendUvarint(b, uint64(n.get()))
 	}
-	return &Recorder{game: g, b: binary.BigEndian.AppendUint64(b, g.seed)}
+	return binary.BigEndian.AppendUint64(b, seed)
 }
 
 // Apply applies an input to the game, and keeps it if it takes effect.
 func (r *Recorder) Apply(in Input) Refusal {
-	before := len(r.b)
-	tick := r.tick
-	r.append(in)
+	r.record = appendInput(r.record[:0], r.game, &in)
 	answer := r.game.Apply(in)
 	if answer != Accepted && !answer.Corrected() {
-		r.b, r.tick = r.b[:before], tick
+		return answer
+	}
+	if r.whole != nil {
+		r.whole.add(r.game.tick, r.record)
+	}
+	if r.within {
+		r.round.add(r.game.tick, r.record)
 	}
 	return answer
 }
 
-// append adds in to the recording. It is called before the input changes the game.
-func (r *Recorder) append(in Input) {
-	// The end must fit as well.
-	if r.full = r.full || len(r.b) > MaxRecording-128 || r.game.tick > MaxRecordingTicks; r.full {
+// Round returns the recording of the last round that was played to its end, nil when
+// there is none, or when it was too long. It does not change any more.
+func (r *Recorder) Round() (number uint32, recording []byte) { return r.number, r.last }
+
+// Finish returns the recording of all that has happened so far, and ends it: the
+// recorder must not be used again.
+func (r *Recorder) Finish() ([]byte, error) { return r.whole.end(r.game) }
+
+// roundBegins is called by a game that is about to draw a round.
+func (r *Recorder) roundBegins(seed uint64) {
+	g := r.game
+	b := append(appendHead(r.round.b[:0], &g.cfg, seed), beginsRound)
+	r.round = log{b: g.appendStart(b), most: MaxRound, start: g.tick, tick: g.tick}
+	r.within = true
+}
+
+// roundEnds is called by a game at the end of a round: played, or not.
+func (r *Recorder) roundEnds(played bool) {
+	if !r.within {
 		return
 	}
-	r.begin(in.Kind)
-	b := binary.AppendUvarint(r.b, uint64(in.Player))
+	r.within = false
+	if !played {
+		return
+	}
+	r.number, r.last = r.game.round, nil
+	if b, err := r.round.end(r.game); err == nil {
+		r.last = bytes.Clone(b)
+		r.round.b = b
+	}
+}
+
+// add adds a record of what happened at a tick.
+func (l *log) add(tick uint32, record []byte) {
+	// The end must fit as well.
+	if l.full = l.full || len(l.b) > l.most-128 || tick-l.start > MaxRecordingTicks; l.full {
+		return
+	}
+	l.b = append(binary.AppendUvarint(l.b, uint64(tick-l.tick)), record...)
+	l.tick = tick
+}
+
+func (l *log) end(g *Game) ([]byte, error) {
+	if l.full || g.tick-l.start > MaxRecordingTicks {
+		return nil, ErrTooLong
+	}
+	b := append(binary.AppendUvarint(l.b, uint64(g.tick-l.tick)), byte(kindEnd))
+	return binary.BigEndian.AppendUint64(b, g.Hash()), nil
+}
+
+// appendInput appends in as it is recorded, before it changes the game.
+func appendInput(b []byte, g *Game, in *Input) []byte {
+	b = binary.AppendUvarint(append(b, byte(in.Kind)), uint64(in.Player))
 	switch in.Kind {
 	case KindJoin, KindRole:
 		b = append(b, byte(in.Role))
 	case KindReady, KindRematch:
-		on := byte(0)
-		if in.On {
-			on = 1
-		}
-		b = append(b, on)
+		b = append(b, byte(bit(in.On)))
 	case KindMove:
-		b = appendVec(b, in.Pos.Sub(r.game.position(in.Player)))
+		b = appendVec(b, in.Pos.Sub(g.position(in.Player)))
 		b = appendVec(b, in.Vel)
 		b = binary.AppendUvarint(b, uint64(in.Yaw))
 	case KindAction:
@@ -90,7 +170,7 @@ func (r *Recorder) append(in Input) {
 		switch in.Action {
 		case Capture, Net:
 			b = binary.AppendUvarint(b, uint64(in.Target))
-			b = appendVec(b, in.Pos.Sub(r.game.position(in.Player)))
+			b = appendVec(b, in.Pos.Sub(g.position(in.Player)))
 		case Free:
 			b = binary.AppendUvarint(b, uint64(in.Target))
 		case PickUp:
@@ -99,35 +179,83 @@ func (r *Recorder) append(in Input) {
 		}
 	default:
 	}
-	r.b = b
+	return b
 }
 
-func (r *Recorder) begin(kind InputKind) {
-	r.b = binary.AppendUvarint(r.b, uint64(r.game.tick-r.tick))
-	r.b = append(r.b, byte(kind))
-	r.tick = r.game.tick
-}
-
-// Finish returns the recording of all that has happened so far, and ends it: the
-// recorder must not be used again.
-func (r *Recorder) Finish() ([]byte, error) {
-	if r.full || r.game.tick > MaxRecordingTicks {
-		return nil, ErrTooLong
+// appendStart appends what the course of a round that is about to be drawn depends on:
+// everybody has been taken out of the round before.
+func (g *Game) appendStart(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, g.mapSeed)
+	for _, n := range [...]uint32{g.tick, g.round, g.numbers[0], uint32(g.used)} {
+		b = binary.AppendUvarint(b, uint64(n))
 	}
-	r.begin(kindEnd)
-	return binary.BigEndian.AppendUint64(r.b, r.game.Hash()), nil
+	for i := range g.slots[:g.used] {
+		p := &g.slots[i]
+		b = binary.AppendUvarint(b, uint64(p.id))
+		if p.id == 0 {
+			continue
+		}
+		b = append(b, byte(p.wish)<<1|byte(bit(p.ready)))
+		for _, n := range [...]uint32{uint32(p.yaw), p.movedAt, uint32(p.total), p.corrections, p.beenPolice, p.number} {
+			b = binary.AppendUvarint(b, uint64(n))
+		}
+	}
+	return b
 }
 
-// Replay plays a recorded game again.
+// readStart undoes appendStart, and reports whether a round can begin so.
+func (g *Game) readStart(d *decoder) bool {
+	if b := d.take(4); b != nil {
+		g.mapSeed = binary.BigEndian.Uint32(b)
+	}
+	number := func(most uint64) uint32 { return uint32(d.uvarint(most)) }
+	g.tick, g.round, g.numbers[0] = number(1<<31), number(1<<31), number(1<<31)
+	g.used = int(number(maxMembers))
+	players, spectators, ready := 0, 0, 0
+	for i := range g.slots[:g.used] {
+		p := &g.slots[i]
+		if p.id = PlayerID(number(1<<32 - 1)); p.id == 0 {
+			continue
+		}
+		flags := d.byte(byte(roles)<<1 - 1)
+		p.wish, p.ready = Role(flags>>1), flags&1 != 0
+		p.yaw, p.movedAt, p.total = uint16(number(1<<16-1)), number(1<<31), int32(number(1<<30))
+		p.corrections, p.beenPolice, p.number = number(1<<32-1), number(1<<32-1), number(1<<32-1)
+		if _, twice := g.index[p.id]; twice {
+			return false
+		}
+		g.index[p.id] = i
+		g.clear(p)
+		switch {
+		case p.wish == Spectator:
+			spectators++
+		default:
+			players++
+		}
+		if p.ready {
+			ready++
+		}
+		if p.ready && p.wish == Spectator {
+			return false
+		}
+	}
+	g.world = NewWorld(g.cfg.Cells, g.mapSeed)
+	return !d.bad && ready >= MinPlayers && players <= g.cfg.MaxPlayers && spectators <= g.cfg.MaxSpectators
+}
+
+// Replay plays a recorded game, or round, again.
 type Replay struct {
-	game *Game
-	rest []byte
-	next Input
-	at   uint32 // tick of next
-	done bool
+	game  *Game
+	rest  []byte
+	next  Input
+	start uint32 // tick
+	at    uint32 // tick of next, since start
+	round bool   // is all that there is
+	done  bool
 }
 
-// NewReplay begins a recorded game. The recording must not change while it plays.
+// NewReplay begins a recorded game or round. The recording must not change while it
+// plays. A round has been drawn when it begins, which are its first events.
 // What is wrong with it comes with the Step that meets it.
 func NewReplay(recording []byte) (*Replay, error) {
 	if len(recording) > MaxRecording {
@@ -152,7 +280,18 @@ func NewReplay(recording []byte) (*Replay, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configuration: %w: %w", err, ErrRecording)
 	}
-	return &Replay{game: New(cfg, binary.BigEndian.Uint64(seed)), rest: d.b}, nil
+	g := New(cfg, binary.BigEndian.Uint64(seed))
+	round := d.byte(beginsRound) == beginsRound
+	if round {
+		if !g.readStart(&d) {
+			return nil, ErrRecording
+		}
+		g.play(g.seed)
+	}
+	if d.bad {
+		return nil, ErrRecording
+	}
+	return &Replay{game: g, rest: d.b, start: g.tick, round: round}, nil
 }
 
 // Game returns the game as far as it has been played. Only Step may change it.
@@ -193,12 +332,17 @@ func (r *Replay) input() (in *Input, ended bool, err error) {
 	if d.bad || at > MaxRecordingTicks {
 		return nil, false, ErrRecording
 	}
-	if uint32(at) != r.game.tick {
+	now := uint32(at) == r.game.tick-r.start
+	kind := InputKind(d.byte(byte(inputKinds - 1)))
+	if r.round && (r.game.phase == Lobby || (now && kind == kindEnd) != (r.game.phase == Results)) {
+		// It ends with the round.
+		return nil, false, ErrRecording
+	}
+	if !now {
 		return nil, false, nil
 	}
 	r.at = uint32(at)
 
-	kind := InputKind(d.byte(byte(inputKinds - 1)))
 	if kind == kindEnd {
 		hash := d.take(8)
 		if d.bad || len(d.b) > 0 {
