@@ -227,6 +227,7 @@ func writeHeist(out io.Writer, r bots.Result, f *heist.Findings) {
 	for _, kind := range slices.Sorted(maps.Keys(f.ViolationKinds)) {
 		fmt.Fprintf(out, "    %-27s%d\n", kind, f.ViolationKinds[kind])
 	}
+	fmt.Fprintf(out, "  recordings of rounds         %d verified, %d failed\n", f.Recordings, f.RecordingsFailed)
 	fmt.Fprintf(out, "  actions sent                 %d, %d refused, %d positions corrected\n", f.Said, f.Refused, f.Corrections)
 	for _, why := range slices.Sorted(maps.Keys(f.Refusals)) {
 		fmt.Fprintf(out, "    %-27s%d\n", why, f.Refusals[why])

@@ -64,19 +64,25 @@ func replay(path string) (r replayResult, err error) {
 	if err != nil {
 		return r, err
 	}
-	for more := true; more; {
-		if more, err = again.Step(); err != nil {
-			return r, err
-		}
+	for ; ; r.Ticks++ {
 		for _, e := range again.Game().Events() {
 			r.Events++
-			if e.Kind == rules.Captured {
+			switch {
+			case e.Kind == rules.Captured:
 				r.Captures++
+			case e.Kind == rules.PhaseBegan && e.Phase == rules.Countdown:
+				r.Rounds++
 			}
 		}
+		more, err := again.Step()
+		if err != nil {
+			return r, err
+		}
+		if !more {
+			break
+		}
 	}
-	state := again.Game().State()
-	r.File, r.Ticks, r.Rounds = path, state.Tick, state.Round
+	r.File = path
 	r.Hash = fmt.Sprintf("%016x", again.Game().Hash())
 	return r, nil
 }

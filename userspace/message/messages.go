@@ -1,6 +1,10 @@
 package message
 
-import "github.com/tinylib/msgp/msgp"
+import (
+	"hash/crc32"
+
+	"github.com/tinylib/msgp/msgp"
+)
 
 //go:generate go tool msgp -io=false -tests=false -o messages_gen.go
 
@@ -71,7 +75,8 @@ type ReliableCommand struct {
 	Args msgp.Raw `msg:"args"`
 }
 
-// LargeDataTransfer is a part of something large, such as a map or a replay.
+// LargeDataTransfer is a part of something large, such as a map or a replay. One that
+// the receiver sends back, without data, confirms that it has Offset bytes of the whole.
 type LargeDataTransfer struct {
 	ID     uint32 `msg:"id"`   // of the whole, the sender's choice
 	Name   string `msg:"name"` // not a path: receivers do not open files by it
@@ -199,6 +204,11 @@ func (m *LargeDataTransfer) Check() error {
 	}
 	return CheckName(m.Name)
 }
+
+// Checksum is what Sum should be.
+func (m *LargeDataTransfer) Checksum() uint32 { return crc32.Checksum(m.Data, castagnoli) }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Check implements Checker.
 func (m *MediaStream) Check() error {

@@ -53,6 +53,8 @@ const (
 	RoomsMoved                        // to another node
 	LettersForwarded                  // to a room that moved
 	TicksLost                         // of rooms, too late to be made up for
+	Transfers                         // of large data to players, begun
+	TransfersStalled                  // given up since the player confirmed nothing
 	counters
 )
 
@@ -98,6 +100,8 @@ var names = [counters]string{
 	RoomsMoved:         "rooms_moved",
 	LettersForwarded:   "letters_forwarded",
 	TicksLost:          "ticks_lost",
+	Transfers:          "transfers",
+	TransfersStalled:   "transfers_stalled",
 }
 
 // String is the counter's label.

@@ -160,4 +160,5 @@ type Stats struct {
 	Dropped          uint64 // since too many waited for Update
 	Positions        uint64 // sent
 	Corrections      uint64
+	PartsRefused     uint64 // of what is large, that do not fit the others
 }

@@ -55,6 +55,8 @@ type Player[T any] struct {
 	owns    bool
 	claims  claims
 	scratch T
+
+	transfers *transfers // nil for a player who takes none
 }
 
 // stay is how far the player has come.
@@ -190,6 +192,9 @@ func (p *Player[T]) reset() {
 	p.stay, p.player, p.room = outside, 0, 0
 	p.owned(ID{}, false)
 	p.owed = false
+	if t := p.transfers; t != nil {
+		t.open, t.late, t.size = nil, nil, 0
+	}
 	p.delay = snapshot.Delay{}
 	p.world = snapshot.NewReceiver(p.opts.Schema, snapshot.ReceiverOptions{
 		MaxEntities: p.opts.MaxEntities, Delay: p.opts.Delay, Extrapolation: p.opts.Extrapolation,
@@ -425,6 +430,7 @@ func (p *Player[T]) speak() {
 		}
 		p.owed = false
 	}
+	p.confirmDue()
 	if u, ok := p.claims.due(p.now); ok {
 		if at, ok := p.clock.at(p.now); ok {
 			u.Full, u.Time = true, uint32(at/time.Millisecond)

@@ -44,6 +44,7 @@ type arena struct {
 	labour  time.Duration // that a tick of it takes
 
 	recordings [][]byte
+	replays    replays
 }
 
 // node is one worker of the server, and the host of its game.
@@ -141,7 +142,7 @@ func (a *arena) enter(bots int) {
 		i := a.came
 		a.came++
 		s := &seat{arena: a, node: a.nodes[i%len(a.nodes)], ended: make(chan client.Event, 1)}
-		s.bot = newBot(play.New(end{s}, options()), a.seed<<16+uint64(i), time.Second)
+		s.bot = newBot(play.New(end{s}, options()), a.seed<<16+uint64(i), time.Second, &a.replays)
 		a.seats = append(a.seats, s)
 		s.node.Open(s)
 		if err := s.bot.play.Join(play.Join{Game: protocol.Name, Version: protocol.Version, Name: "bot", Token: []byte{byte(i)}}); err != nil {

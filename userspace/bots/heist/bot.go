@@ -62,6 +62,8 @@ type bot struct {
 	said   map[rules.Input]time.Duration
 	number uint32
 
+	recordings recordings
+
 	ending time.Duration // when it began to finish; 0: not yet
 	asked  bool          // for sums
 	heard  bool          // the sums
@@ -100,8 +102,9 @@ func (s *shot) find(id snapshot.ID) *snapshot.Entry[protocol.Entity] {
 }
 
 // newBot returns a bot that plays by p.
-func newBot(p *play.Player[protocol.Entity], seed uint64, every time.Duration) *bot {
+func newBot(p *play.Player[protocol.Entity], seed uint64, every time.Duration, r *replays) *bot {
 	b := &bot{play: p, mind: brain.New(seed), every: every, said: make(map[rules.Input]time.Duration)}
+	b.recordings.replays = r
 	play.On(p, b.welcome)
 	play.On(p, func(*protocol.Named) error { return nil })
 	play.On(p, b.state)
@@ -115,6 +118,7 @@ func newBot(p *play.Player[protocol.Entity], seed uint64, every time.Duration) *
 	play.On(p, b.tellTruth)
 	play.On(p, b.sums)
 	p.OnSnapshot(b.snapshot)
+	p.OnTransfer(play.TransferOptions{MaxSize: rules.MaxRound, Channel: protocol.ChannelData}, b.recording)
 	return b
 }
 
@@ -137,6 +141,7 @@ func (b *bot) step(now time.Duration) {
 				b.lose("refused: " + e.Text)
 			}
 			b.refused(e.Code)
+			b.noRecording(e)
 		case play.Left:
 			b.lose("put out: " + e.Text)
 		case play.Disconnected:
@@ -158,11 +163,12 @@ func (b *bot) step(now time.Duration) {
 	}
 	b.judge()
 	b.sample(now)
+	b.askRecording()
 	if b.ending == 0 {
 		b.decide(now)
 		return
 	}
-	if b.asked || b.samples.waiting {
+	if b.asked || b.samples.waiting || b.recordings.pending {
 		return
 	}
 	if b.done = !b.truth; b.truth {
@@ -242,6 +248,9 @@ func (b *bot) happened(m *protocol.Events) error {
 		}
 		b.tally[e.Audience].Add(&m.Events[i])
 		b.checker.Event(e)
+		if e.Audience == rules.ToAll {
+			b.account(&m.Events[i], &e)
+		}
 		b.events.Add(1)
 		switch e.Kind {
 		case rules.RoundOver:

@@ -1,7 +1,8 @@
 // Package heist plays Police and Thief from the outside and checks what the server
 // promises: that every player is told of every event that it is to be told of, once
 // and in order; that what it sees is so; that it sees nothing that is hidden from it;
-// and that nobody breaks the rules.
+// that nobody breaks the rules; and that the recordings of rounds which it hands out
+// come to what was told.
 //
 // What was to be seen the bots learn from a server that was started to be checked.
 // Any other they check by the rules, and by what is told agreeing with itself.
@@ -97,8 +98,9 @@ func New(opts Options) (*Check, error) {
 		first: 1<<31 | rand.Uint32()>>1,
 		lines: make([]line, opts.Bots),
 	}
+	shared := new(replays)
 	for i := range c.lines {
-		c.bots = append(c.bots, newBot(play.New(&c.lines[i], options()), rand.Uint64(), opts.Samples))
+		c.bots = append(c.bots, newBot(play.New(&c.lines[i], options()), rand.Uint64(), opts.Samples, shared))
 	}
 	return c, nil
 }

@@ -42,7 +42,7 @@ func TestRounds(t *testing.T) {
 				t.Errorf("not clean: %+v", r)
 			}
 			f := &r.Game
-			if f.Rounds < 2 || f.Captures == 0 || f.Compared == 0 || f.Viewed == 0 || r.Received == 0 {
+			if f.Rounds < 2 || f.Captures == 0 || f.Compared == 0 || f.Viewed == 0 || r.Received == 0 || f.Recordings == 0 {
 				t.Errorf("little happened: %+v", r)
 			}
 			if f.Corrections > uint64(20*tt.bots) {
@@ -126,6 +126,30 @@ func TestBotsFindFaults(t *testing.T) {
 			}
 		}
 	}
+	recordings := func(change func(m *message.LargeDataTransfer)) func(*seat) {
+		meddle := func(o session.Outgoing) []session.Outgoing {
+			if o.Type == message.TypeLargeDataTransfer {
+				var codec message.Codec
+				var m message.LargeDataTransfer
+				payload, err := codec.Expand(o.Payload, message.MaxPayload)
+				if err == nil {
+					err = message.Parse(payload, &m)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				change(&m)
+				o.Payload, _ = message.Append(nil, &m)
+			}
+			return []session.Outgoing{o}
+		}
+		// The lot decides who asks.
+		return func(s *seat) {
+			for _, o := range s.arena.seats {
+				o.meddle = meddle
+			}
+		}
+	}
 	snapshots := func(change func(m *meddler)) func(*seat) {
 		return func(s *seat) { newMeddler(t, s).change = change }
 	}
@@ -193,6 +217,16 @@ func TestBotsFindFaults(t *testing.T) {
 				}
 			}
 		}), func(r *Result) bool { return r.Game.Missing > 0 }},
+		{"recording_as_it_was", recordings(func(*message.LargeDataTransfer) {}), func(r *Result) bool { return r.Clean && r.Game.Recordings > 0 }},
+		{"recording_changed", recordings(func(m *message.LargeDataTransfer) {
+			m.Data[len(m.Data)/2] ^= 1
+			m.Sum = m.Checksum()
+		}), func(r *Result) bool { return !r.Clean && r.Game.RecordingsFailed > 0 }},
+		{"recording_of_another_round", recordings(func(m *message.LargeDataTransfer) { m.Name = protocol.RecordingName(7) }),
+			func(r *Result) bool { return !r.Clean && r.Game.RecordingsFailed > 0 }},
+		{"recording_damaged", recordings(func(m *message.LargeDataTransfer) { m.Sum++ }), func(r *Result) bool {
+			return !r.Clean && r.Malformed > 0 && r.Game.RecordingsFailed > 0
+		}},
 		{"speeding", snapshots(func(m *meddler) {
 			m.turn++
 			for i := range m.entries {

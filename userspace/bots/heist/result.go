@@ -50,6 +50,11 @@ type Findings struct {
 	Violations     uint64            `json:"rule_violations"`
 	ViolationKinds map[string]uint64 `json:"rule_violation_kinds,omitempty"`
 
+	// Of rounds, as the server sent them: those that play again to what the bots
+	// were told, and those that do not or did not come.
+	Recordings       uint64 `json:"recordings_verified"`
+	RecordingsFailed uint64 `json:"recordings_failed"`
+
 	Said        uint64            `json:"actions_sent"` // and commands
 	Refused     uint64            `json:"actions_refused"`
 	Refusals    map[string]uint64 `json:"refusals,omitempty"` // by what was wrong with them
@@ -59,7 +64,7 @@ type Findings struct {
 // clean reports whether nothing is wrong.
 func (f *Findings) clean() bool {
 	return f.Unsaid == 0 && f.Misplaced == 0 && f.Wrong == 0 && f.Phantoms == 0 && f.Missing == 0 &&
-		f.Outside == 0 && f.Violations == 0
+		f.Outside == 0 && f.Violations == 0 && f.RecordingsFailed == 0
 }
 
 // findings are those of one bot.
@@ -117,7 +122,7 @@ func (r *Result) add(b *bot, first bool) {
 	r.Faults.Add(f.faults)
 	r.WouldBlock += f.PutOff
 	st := b.play.Stats()
-	r.Malformed += st.Malformed + st.Unknown + st.SnapshotsRefused
+	r.Malformed += st.Malformed + st.Unknown + st.SnapshotsRefused + st.PartsRefused
 	r.Positions += f.Entities
 	r.Implausible += f.Misplaced
 	if first {
@@ -148,6 +153,11 @@ func (r *Result) add(b *bot, first bool) {
 	g.Phantoms += f.Phantoms
 	g.Missing += f.Missing
 	g.Outside += f.Outside
+	g.Recordings += f.Recordings
+	g.RecordingsFailed += f.RecordingsFailed
+	if b.recordings.pending {
+		g.RecordingsFailed++
+	}
 	g.Said += f.Said
 	g.Refused += f.Refused
 	addTo(&g.Refusals, f.Refusals)

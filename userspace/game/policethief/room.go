@@ -67,12 +67,13 @@ type room struct {
 	opts  Options
 	cfg   rules.Config
 	world *game.World[protocol.Entity]
+	data  *game.Transfers
 
 	game     *rules.Game
-	recorder *rules.Recorder // nil where nobody asks for it
-	begun    bool            // base counts
-	base     uint32          // tick of the world at the game's tick 0
-	now      uint32          // tick of the world
+	recorder *rules.Recorder
+	begun    bool   // base counts
+	base     uint32 // tick of the world at the game's tick 0
+	now      uint32 // tick of the world
 
 	members []*member // of the game, in order of joining
 	lastID  uint32
@@ -119,6 +120,7 @@ func newRoom(r *game.Room, o Options, cfg rules.Config) game.Logic {
 		Rules:  space.Rules{Speed: fastest.Units(), Limit: rules.MaxCoord.Units()},
 		Hidden: t.hidden, MaxRewind: cfg.Rewind,
 	})
+	t.data = game.NewTransfers(r, game.TransferOptions{Channel: protocol.ChannelData, MaxSize: rules.MaxRound})
 	game.On(r, t.act)
 	game.On(r, t.command)
 	if o.Truth {
@@ -133,9 +135,10 @@ func newRoom(r *game.Room, o Options, cfg rules.Config) game.Logic {
 // reset begins a game with nobody in it.
 func (t *room) reset() {
 	t.game = rules.New(t.cfg, t.opts.Seed())
-	t.recorder = nil
 	if t.opts.Record != nil {
 		t.recorder = rules.NewRecorder(t.game)
+	} else {
+		t.recorder = rules.NewRoundRecorder(t.game)
 	}
 	for _, m := range t.members {
 		t.remove(m)
@@ -145,12 +148,7 @@ func (t *room) reset() {
 	t.begun, t.round, t.told = false, 0, protocol.State{}
 }
 
-func (t *room) apply(in rules.Input) rules.Refusal {
-	if t.recorder != nil {
-		return t.recorder.Apply(in)
-	}
-	return t.game.Apply(in)
-}
+func (t *room) apply(in rules.Input) rules.Refusal { return t.recorder.Apply(in) }
 
 // refusal is the error of a Refusal, nil of none.
 func refusal(why rules.Refusal) error {
@@ -244,7 +242,7 @@ func (t *room) Leave(p *game.Player, _ game.Why) {
 			return
 		}
 	}
-	if t.recorder != nil {
+	if t.opts.Record != nil {
 		// Too long a game leaves none.
 		if recording, err := t.recorder.Finish(); err == nil {
 			t.opts.Record(t.room.Number(), recording)
@@ -460,7 +458,7 @@ func (t *room) where(p *game.Player, target rules.PlayerID, saw uint32) rules.Ve
 	return state.Pos
 }
 
-// command takes what a player says about rounds.
+// command takes what a player says about rounds, and what it asks for.
 func (t *room) command(p *game.Player, c *message.ReliableCommand) error {
 	m := p.Value.(*member)
 	switch c.Command {
@@ -479,6 +477,15 @@ func (t *room) command(p *game.Player, c *message.ReliableCommand) error {
 			return message.ErrField
 		}
 		return refusal(t.apply(rules.ChooseRole(m.id, rules.Role(role))))
+	case protocol.CommandRecording:
+		if len(c.Args) > 0 && !msgp.IsNil(c.Args) {
+			return message.ErrField
+		}
+		round, recording := t.recorder.Round()
+		if recording == nil {
+			return game.Refuse(message.ErrState, "no recording")
+		}
+		return t.data.Send(p, protocol.RecordingName(round), recording)
 	default:
 		return game.Refuse(message.ErrName, "no such command")
 	}

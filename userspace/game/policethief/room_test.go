@@ -596,3 +596,41 @@ func TestLostTicks(t *testing.T) {
 		t.Errorf("base %d became %d", base, got)
 	}
 }
+
+// Whoever is in the room gets the recording of the last round, and of none before.
+func TestRecordingIsSent(t *testing.T) {
+	tb, police, _ := begin(t, Options{Rules: rules.Fast()})
+	looker := tb.come("eve", "secret of eve")
+	var got []play.Transfer
+	for _, g := range []*guest{police, looker} {
+		g.play.OnTransfer(play.TransferOptions{Channel: protocol.ChannelData}, func(x play.Transfer) { got = append(got, x) })
+	}
+	police.command(protocol.CommandRecording, nil)
+	if code := police.code(); code != message.ErrState {
+		t.Errorf("before the end of a round: %v", code)
+	}
+	tb.until(rules.Results)
+	police.command(protocol.CommandRecording, msgp.AppendUint8(nil, 1))
+	if code := police.code(); code != message.ErrField {
+		t.Errorf("with an argument: %v", code)
+	}
+	police.command(protocol.CommandRecording, msgp.AppendNil(nil))
+	looker.command(protocol.CommandRecording, nil)
+	looker.command(protocol.CommandRecording, nil)
+	if code := looker.code(); code != message.ErrRate {
+		t.Errorf("twice: %v", code)
+	}
+	tb.run(60)
+	if len(got) != 2 || got[0].Name != protocol.RecordingName(1) || len(police.refused) != 2 || len(looker.refused) != 1 {
+		t.Fatalf("%d recordings, refused %v and %v", len(got), police.refused, looker.refused)
+	}
+	for _, x := range got {
+		again, err := rules.NewReplay(x.Data)
+		for more := err == nil; more && err == nil; {
+			more, err = again.Step()
+		}
+		if err != nil || again.Game().State().Phase != rules.Results {
+			t.Errorf("replay: %v", err)
+		}
+	}
+}

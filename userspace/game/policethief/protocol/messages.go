@@ -3,6 +3,7 @@ package protocol
 //go:generate go tool msgp -io=false -tests=false -o messages_gen.go
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/game/policethief/rules"
@@ -17,8 +18,15 @@ const (
 	Version = 1
 )
 
-// Channel is where the game tells, and is told, what is reliable.
-const Channel = 1
+// Channel is where the game tells, and is told, what is reliable, and ChannelData where
+// recordings go.
+const (
+	Channel     = 1
+	ChannelData = 2
+)
+
+// RecordingName is what the recording of a round is called.
+func RecordingName(round uint32) string { return fmt.Sprintf("round %d", round) }
 
 // Types of messages, from the range that is the games' own.
 const (
@@ -39,6 +47,10 @@ const (
 	CommandReady   = "ready"   // in the lobby: a boolean
 	CommandRematch = "rematch" // after a round: a boolean
 	CommandRole    = "role"    // wished for: a rules.Role
+
+	// CommandRecording asks for the recording of the last round that ended. It
+	// takes nothing, and is answered on ChannelData, under the name RecordingName.
+	CommandRecording = "recording"
 )
 
 // RefusalCode is the code of message.Refused for a rules.Refusal: this plus its number.
