@@ -47,6 +47,10 @@ type Options[T any] struct {
 	// Extrapolation is how far entities go on without news. Default 50 ms.
 	Extrapolation time.Duration
 
+	// Jump is the speed, in units per second, above which an entity was put elsewhere
+	// by the server and did not go there: it is not seen on the way. Default none.
+	Jump float64
+
 	// MaxMessage is how large a message may be once it is decompressed, in
 	// bytes. Default message.MaxPayload.
 	MaxMessage int

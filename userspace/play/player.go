@@ -197,7 +197,7 @@ func (p *Player[T]) reset() {
 	}
 	p.delay = snapshot.Delay{}
 	p.world = snapshot.NewReceiver(p.opts.Schema, snapshot.ReceiverOptions{
-		MaxEntities: p.opts.MaxEntities, Delay: p.opts.Delay, Extrapolation: p.opts.Extrapolation,
+		MaxEntities: p.opts.MaxEntities, Delay: p.opts.Delay, Extrapolation: p.opts.Extrapolation, Jump: p.opts.Jump,
 	})
 }
 

@@ -475,6 +475,24 @@ func TestOverrun(t *testing.T) {
 	l.expect()
 }
 
+func TestWhoIsPutElsewhereIsNotSeenOnTheWay(t *testing.T) {
+	for jump, want := range map[float64]float32{0: 25, 100: 0} {
+		l := newLine(t)
+		opts := l.player.opts
+		opts.Jump = jump
+		l.player = New(l, opts)
+		l.join(7)
+		l.show(Vec{}, 0)
+		l.show(Vec{50}, 0)
+		l.update(0)
+		between := time.Duration(2*l.tick-3) * tick / 2
+		seen := l.player.world.View(nil, between+l.player.world.Delay())
+		if len(seen) != 1 || seen[0].State.At[0] < want-0.1 || seen[0].State.At[0] > want+0.1 {
+			t.Errorf("jump %g: %+v is seen, want %g", jump, seen, want)
+		}
+	}
+}
+
 func TestPlayerDoesNotAllocate(t *testing.T) {
 	l := newLine(t)
 	l.placed(Vec{10})

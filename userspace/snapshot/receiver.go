@@ -27,6 +27,11 @@ type ReceiverOptions struct {
 	// and none when negative.
 	Extrapolation time.Duration
 
+	// Jump is the speed, in units per second, above which an entity did not go
+	// from one position to the next but was put there: it is seen to go on where
+	// it was, for Extrapolation, until it is there. 0 has it go however far.
+	Jump float64
+
 	// Keep is how many snapshots are kept, at least 2; 100 by default, and at
 	// most. Fewer take less memory. What changes one that is gone cannot be
 	// read, so those of a round trip must be among them, and those of Delay.

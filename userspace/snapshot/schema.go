@@ -335,6 +335,16 @@ func (s *Schema[T]) dequantise(state *T, row []int32, ahead float64) {
 	}
 }
 
+// distance is how far apart the positions of two rows are, in units.
+func (s *Schema[T]) distance(from, to []int32) float64 {
+	sum, n := 0.0, len(s.axes)
+	for i := range s.axes {
+		d := float64(to[n+i]-from[n+i]) * s.axes[i].step
+		sum += d * d
+	}
+	return math.Sqrt(sum)
+}
+
 // interpolate makes the state that is the fraction f of the way between two.
 func (s *Schema[T]) interpolate(state *T, from, to []int32, f float64) {
 	n := len(s.axes)

@@ -11,7 +11,8 @@ type Seen[T any] struct {
 // View appends to dst what is to be seen when the server's time is now: the
 // world Delay earlier. States are interpolated between the snapshots around
 // that moment. Where there is none after it, positions move on by their
-// velocity for Extrapolation at most, and then stay.
+// velocity for Extrapolation at most, and then stay; so do those of an entity that
+// Jump says is put elsewhere.
 //
 // An entity is there from the first snapshot that has it until the first that
 // has not.
@@ -102,9 +103,11 @@ func (r *Receiver[T]) state(state *T, id ID, i, newest int, at time.Duration) {
 		if r.time(to) <= at {
 			continue
 		}
-		start := r.time(version)
-		f := float64(at-start) / float64(r.time(to)-start)
-		r.schema.interpolate(state, from, r.kept[k].rows[j*2*w:][:w], f)
+		start, row := r.time(version), r.kept[k].rows[j*2*w:][:w]
+		if r.opts.Jump > 0 && r.schema.distance(from, row) > r.opts.Jump*(r.time(to)-start).Seconds() {
+			break
+		}
+		r.schema.interpolate(state, from, row, float64(at-start)/float64(r.time(to)-start))
 		return
 	}
 	ahead := min(at-r.time(version), r.opts.Extrapolation)

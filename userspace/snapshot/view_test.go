@@ -85,6 +85,54 @@ func TestViewOptions(t *testing.T) {
 	}
 }
 
+// An entity that is put elsewhere is never seen on the way, whatever was lost.
+func TestViewJumps(t *testing.T) {
+	const ms = time.Millisecond
+	s := playerSchema(t)
+	h := NewHistory(s, 4)
+	sender := NewSender(h, SenderOptions{})
+	never, jumps := NewReceiver(s, ReceiverOptions{}), NewReceiver(s, ReceiverOptions{Jump: 100})
+	for tick := uint32(60); tick < 90; tick += 3 {
+		x := 6 * float32(s.Time(tick).Seconds())
+		if tick >= 75 {
+			x += 30
+		}
+		h.Begin(tick)
+		h.Set(ID{1, 1}, &player{X: x, Y: 5, VX: 6})
+		b := sender.Append(nil, []ID{{1, 1}}, nil, 1100)
+		if tick == 72 {
+			continue // lost
+		}
+		for _, r := range []*Receiver[player]{never, jumps} {
+			if _, err := r.Receive(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a, _ := jumps.Ack()
+		sender.Acknowledge(a)
+	}
+	between := 0
+	for now := s.Time(60); now < s.Time(87); now += ms {
+		want := 6 * now.Seconds()
+		switch {
+		case now >= s.Time(75):
+			want += 30
+		case now > s.Time(69)+50*ms:
+			want = 6 * (s.Time(69) + 50*ms).Seconds() // stands
+		}
+		seen := jumps.View(nil, now+100*ms)[0].State
+		if math.Abs(float64(seen.X)-want) > 1.0/32 || seen.Y != 5 {
+			t.Errorf("seen at %g, %g after %v, want %g", seen.X, seen.Y, now-s.Time(60), want)
+		}
+		if x := float64(never.View(nil, now+100*ms)[0].State.X); x > want+1 && x < want+29 {
+			between++
+		}
+	}
+	if between < 80 {
+		t.Errorf("without a limit it is seen on the way %d times", between)
+	}
+}
+
 func TestAChangeOfTheDelayDoesNotJump(t *testing.T) {
 	s := playerSchema(t)
 	r := NewReceiver(s, ReceiverOptions{})

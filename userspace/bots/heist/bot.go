@@ -127,6 +127,7 @@ func options() play.Options[protocol.Entity] {
 	return play.Options[protocol.Entity]{
 		Schema: schema, MaxEntities: protocol.MaxVisible,
 		Position: func(e *protocol.Entity) *play.Vec { return &e.At },
+		Jump:     100, // nobody runs like that, but the rules put people into jail
 	}
 }
 

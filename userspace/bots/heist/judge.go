@@ -317,6 +317,9 @@ func (b *bot) compareView(moments []protocol.Moment) {
 				last = fact
 			}
 		}
+		if jumped && after != nil {
+			ahead = schema.Time(after.tick - before.tick)
+		}
 		speed := math.Hypot(float64(old.State.Vel[0]), float64(old.State.Vel[2])) + 0.1
 		bound += speed * ahead.Seconds()
 		off := math.Hypot(float64(seen.State.At[0])-truth[0], float64(seen.State.At[2])-truth[1])
