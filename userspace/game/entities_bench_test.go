@@ -189,11 +189,32 @@ func BenchmarkWorldTick(b *testing.B) {
 }
 
 func TestWorldDoesNotAllocate(t *testing.T) {
-	c := newCrowd(t, 100)
-	if n := testing.AllocsPerRun(200, func() {
-		c.claim(500)
-		c.tick()
-	}); n != 0 {
-		t.Errorf("%v allocations a tick", n)
+	tests := []struct {
+		name  string
+		side  float32 // that they walk on
+		ticks int
+	}{
+		// What is kept of a player grows with the greatest crowd that it saw.
+		{"coming_and_going", 500, 1},
+		{"all_see_all", 30, 100},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newCrowd(t, 100)
+			walk := func(ticks int) {
+				for range ticks {
+					c.claim(tt.side)
+					c.tick()
+				}
+			}
+			walk(600)
+			sent := c.sent
+			if n := testing.AllocsPerRun(200/tt.ticks, func() { walk(tt.ticks) }); n != 0 {
+				t.Errorf("%v allocations in %d ticks", n, tt.ticks)
+			}
+			if got := c.sent - sent; got < 200*100/3 {
+				t.Errorf("%d snapshots", got)
+			}
+		})
 	}
 }

@@ -81,6 +81,7 @@ type room struct {
 	round   uint32    // of items
 
 	told  protocol.State // last
+	own   protocol.Own   // told one
 	truth []moment       // by tick, see remember
 
 	events protocol.Events

@@ -634,3 +634,64 @@ func TestRecordingIsSent(t *testing.T) {
 		}
 	}
 }
+
+// A tick in which players move, and nothing happens, allocates nothing.
+func TestTickAllocatesNothing(t *testing.T) {
+	tests := []struct {
+		name string
+		opts Options
+	}{
+		{"playing", Options{}},
+		{"recorded", Options{Record: func(uint32, []byte) {}}},
+		{"truthful", Options{Truth: true}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.opts.Rules = rules.Config{Lobby: time.Second, Countdown: time.Second, Hide: time.Second, Chase: time.Hour}
+			tb := newTable(t, tt.opts)
+			for i := range 16 {
+				tb.come(string('a'+rune(i)), "").ready()
+			}
+			tb.until(rules.Chase)
+			tb.run(60)
+			steps := 0
+			step := func() {
+				steps++
+				for i, g := range tb.guests {
+					at, ok := g.play.At()
+					if !ok {
+						t.Fatal("a player has no place")
+					}
+					sin, cos := math.Sincos(float64(steps)/20 + float64(i))
+					at[0] += float32(cos) * 0.03
+					at[2] += float32(sin) * 0.03
+					g.play.Move(at, protocol.Turn(uint16(steps<<8)))
+				}
+				tb.run(1)
+			}
+			for range 600 {
+				step()
+			}
+			for _, g := range tb.guests {
+				g.states, g.kinds = make([]protocol.State, 0, 100), g.kinds[:0]
+			}
+			before := tb.guests[0].play.Stats()
+			if n := testing.AllocsPerRun(3, func() {
+				for range 100 {
+					step()
+				}
+			}); n != 0 {
+				t.Errorf("%v allocations in 100 ticks", n)
+			}
+			after := tb.guests[0].play.Stats()
+			if after.Snapshots-before.Snapshots < 90 || after.Positions-before.Positions < 140 || after.Corrections-before.Corrections > 5 {
+				t.Errorf("little happened: %+v, %+v", before, after)
+			}
+			for _, g := range tb.guests {
+				if len(g.kinds) > 0 {
+					t.Errorf("events %v", g.kinds)
+				}
+			}
+		})
+	}
+}

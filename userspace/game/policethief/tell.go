@@ -55,7 +55,7 @@ func (t *room) inform() {
 	same.Tick = s.Tick
 	if s != same || s.Tick-t.told.Tick >= uint32(t.cfg.TickRate) {
 		t.told = s
-		t.room.Broadcast(session.ReliableOrdered, protocol.Channel, &s)
+		t.room.Broadcast(session.ReliableOrdered, protocol.Channel, &t.told)
 	}
 	for _, m := range t.members {
 		if m.player != nil {
@@ -83,10 +83,11 @@ func (t *room) informOne(m *member) {
 		return
 	}
 	m.informed, m.own = true, p
-	m.player.Send(session.ReliableOrdered, protocol.Channel, &protocol.Own{
+	t.own = protocol.Own{
 		Role: uint8(s.Role), Wish: uint8(s.Wish), Status: uint16(s.Status), Carrying: uint8(s.Carrying),
-		Score: s.Score, Total: s.Total, Shelter: own.Shelter, ReadyAt: own.ReadyAt[:],
-	})
+		Score: s.Score, Total: s.Total, Shelter: own.Shelter, ReadyAt: append(t.own.ReadyAt[:0], own.ReadyAt[:]...),
+	}
+	m.player.Send(session.ReliableOrdered, protocol.Channel, &t.own)
 }
 
 // momentsKept is how many ticks the truth is remembered for.
