@@ -3,6 +3,7 @@ package space
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/internal/simd"
@@ -21,7 +22,7 @@ type Rules struct {
 	// that come in bunches. Default 5.
 	Slack float32
 
-	// Limit is the greatest coordinate in magnitude. Default 1e6.
+	// Limit is the greatest coordinate in magnitude, at most 1e37. Default 1e6.
 	Limit float32
 
 	// Ahead is how far in the future a claim may say it is. Default 1 s.
@@ -36,6 +37,9 @@ type Rules struct {
 	Refuse bool
 }
 
+// maxLimit is a Limit within which differences are numbers.
+const maxLimit = 1e37
+
 // WithDefaults returns the rules with defaults in place of zeros.
 func (r Rules) WithDefaults() Rules {
 	set := func(v *float32, to float32) {
@@ -47,6 +51,7 @@ func (r Rules) WithDefaults() Rules {
 	set(&r.Slack, 5)
 	set(&r.Limit, 1e6)
 	set(&r.Norm, 0.02)
+	r.Limit = min(r.Limit, maxLimit)
 	if r.Patience <= 0 {
 		r.Patience = 250 * time.Millisecond
 	}
@@ -174,11 +179,13 @@ func (m *Movement) Enter(n int, now uint64) {
 	m.movers[n] = mover{here: true, budget: m.fill, updated: now, pending: -1}
 }
 
-// Leave is the opposite of Enter. Its claims of this tick are void.
+// Leave is the opposite of Enter. Its claims of this tick are void, and what they
+// broke is not told: by then the number may be another's.
 func (m *Movement) Leave(n int) {
 	if n < len(m.movers) {
 		m.Void(n)
 		m.movers[n] = mover{pending: -1}
+		m.broken = slices.DeleteFunc(m.broken, func(b Breach) bool { return b.Mover == n })
 	}
 }
 
@@ -342,7 +349,9 @@ func (m *Movement) settle() {
 func (m *Movement) save(v *mover, now uint64) {
 	// Nothing is saved up beyond Patience, so longer does not matter.
 	passed := min(now-min(v.updated, now), uint64(m.rules.Patience)+uint64(time.Hour))
-	v.budget = min(v.budget+m.rules.Speed*float32(passed)/1e9, m.fill)
+	if passed > 0 { // or a speed without a limit would be no number
+		v.budget = min(v.budget+m.rules.Speed*float32(passed)/1e9, m.fill)
+	}
 	v.updated = max(v.updated, now)
 }
 

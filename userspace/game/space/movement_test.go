@@ -233,6 +233,63 @@ func TestOneWhoWaitedMayHurry(t *testing.T) {
 	}
 }
 
+// What somebody broke who left meanwhile is not told of who has its number now.
+func TestBreachesOfWhoLeft(t *testing.T) {
+	m := NewMovement(Rules{})
+	m.Enter(0, 0)
+	m.Enter(1, 0)
+	future := func(n int) {
+		m.Claim(n, 0, &Claim{Record: record(1, Vec{}), Timed: true, Time: 60_000, Orientation: [4]float32{3: 1}})
+	}
+	future(0)
+	future(1)
+	m.Leave(0)
+	m.Enter(0, 0)
+	_, broken := m.Apply(1e6, func(int) (Vec, bool) { return Vec{}, true })
+	if want := []Breach{{1, FromFuture}}; !slices.Equal(broken, want) {
+		t.Errorf("broken %v, want %v", broken, want)
+	}
+	if n := m.Count(0, FromFuture); n != 0 {
+		t.Errorf("%d breaches of one who has just come", n)
+	}
+}
+
+// Whatever the rules, who is somewhere stays somewhere.
+func TestRulesWithoutLimits(t *testing.T) {
+	infinite := float32(math.Inf(1))
+	for _, tt := range []struct {
+		name  string
+		rules Rules
+	}{
+		{"speed", Rules{Speed: infinite}},
+		{"limit", Rules{Speed: 1e38, Limit: infinite}},
+		{"slack", Rules{Slack: infinite}},
+		{"all", Rules{Speed: infinite, Limit: infinite, Slack: infinite}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := NewMovement(tt.rules)
+			m.Enter(0, 1e9)
+			at := Vec{}
+			for i, to := range []Vec{{1, 2, 3}, {9e36, -9e36, 1}, {-9e36, 9e36, 2}, {3e38, -3e38, 1}, {-3.39e38, 3.39e38, 1}, {4, 5, 6}} {
+				for k := range 2 {
+					// Twice at one time, when nothing has been saved up.
+					m.Claim(0, 1e9, &Claim{Record: record(uint32(2*i+k), to)})
+					moved, _ := m.Apply(1e9+uint64(i)*1e7, func(int) (Vec, bool) { return at, true })
+					at = moved[0].At
+				}
+				for _, c := range at {
+					if c-c != 0 {
+						t.Fatalf("after a claim of %v it is at %v", to, at)
+					}
+				}
+			}
+			if tt.name != "limit" && at != (Vec{4, 5, 6}) {
+				t.Errorf("who may go any way is at %v", at)
+			}
+		})
+	}
+}
+
 func TestMovementDoesNotAllocate(t *testing.T) {
 	m := NewMovement(Rules{})
 	for n := range 100 {
