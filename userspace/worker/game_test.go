@@ -1,10 +1,14 @@
 package worker
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/xrudp/xrudp/userspace/game"
 	"github.com/xrudp/xrudp/userspace/game/plaza"
@@ -221,6 +225,59 @@ func TestQuietRoomHardlyTicks(t *testing.T) {
 		w.run(60 * time.Millisecond)
 		if got := b.positions[a.id].X; got != at {
 			t.Errorf("60 ms after it moved a player is seen at %v, not at %v", got, at)
+		}
+	}
+}
+
+// A client that makes a handler panic over and over does not fill the log.
+func TestPanicsFillNoLog(t *testing.T) {
+	var log bytes.Buffer
+	opts := plaza.Options()
+	inner := opts.Kinds[0].New
+	opts.Kinds[0].New = func(r *game.Room) game.Logic {
+		r.Handle(0x20, func(*game.Player, session.Message) error { panic("again") })
+		return inner(r)
+	}
+	w := newWorld(t, worldConfig{
+		link: simnet.Link{Delay: time.Millisecond}, handler: Game(opts), log: zerolog.New(&log),
+	})
+	p := w.join(0, 1)
+	panics := func() uint64 { return w.group.workers[0].Metrics().Get(metrics.GamePanics) }
+	w.run(time.Second - time.Duration(w.net.Now()%uint64(time.Second)))
+	for range 3 {
+		before := panics()
+		for range 50 {
+			if err := p.send(session.ReliableOrdered, 3, 0x20, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.run(time.Second)
+		if got := panics() - before; got != 50 {
+			t.Fatalf("%d panics, want 50", got)
+		}
+	}
+	type line struct {
+		Panic    string
+		Unlogged uint64
+	}
+	var lines []line
+	for text := range bytes.Lines(log.Bytes()) {
+		var l line
+		if err := json.Unmarshal(text, &l); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, l)
+	}
+	if len(lines) != 3*panicsPerSecond {
+		t.Fatalf("%d lines for 150 panics in 3 s, want %d", len(lines), 3*panicsPerSecond)
+	}
+	for i, l := range lines {
+		unlogged := uint64(0)
+		if i > 0 && i%panicsPerSecond == 0 {
+			unlogged = 50 - panicsPerSecond
+		}
+		if l != (line{"again", unlogged}) {
+			t.Errorf("line %d is %+v, want %d unlogged", i, l, unlogged)
 		}
 	}
 }

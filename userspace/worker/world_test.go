@@ -47,6 +47,7 @@ type world struct {
 	config  session.Config
 	profile wire.Profile
 	budget  int
+	log     zerolog.Logger
 
 	// kernel keeps the gates' sessions when workers are replaced, as a gate in
 	// the kernel does.
@@ -71,6 +72,7 @@ type worldConfig struct {
 	kernel  bool
 	profile wire.Profile
 	budget  int // of a session, 0: the default
+	log     zerolog.Logger
 }
 
 func newWorld(t testing.TB, c worldConfig) *world {
@@ -85,7 +87,7 @@ func newWorld(t testing.TB, c worldConfig) *world {
 	w := &world{
 		t: t, net: simnet.New(c.seed, startTime), byKey: map[wire.Key]*peer{},
 		link: c.link, handler: c.handler, config: c.config, kernel: c.kernel,
-		profile: c.profile, budget: c.budget, worked: make([]uint64, c.workers),
+		profile: c.profile, budget: c.budget, log: c.log, worked: make([]uint64, c.workers),
 	}
 	g := commit.Geometry{
 		Workers: c.workers, CPUs: 1, Slots: c.slots, MaxSessions: c.max, TransferBytes: worldTransfers,
@@ -128,7 +130,7 @@ func (w *world) start() {
 	for i := range w.lanes {
 		o := Options{
 			Index: i, Regions: w.regions, Transport: w.lanes[i], Handler: w.handler, NoPin: true,
-			Session: w.config, Clock: func() uint64 { return w.net.Now() + w.worked[i] }, Logger: zerolog.Nop(), SessionBudget: w.budget,
+			Session: w.config, Clock: func() uint64 { return w.net.Now() + w.worked[i] }, Logger: w.log, SessionBudget: w.budget,
 			CompactPorts: w.compactPorts(),
 		}
 		if w.kernel {
