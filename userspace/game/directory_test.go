@@ -79,6 +79,8 @@ func TestDirectoryRejectsOptions(t *testing.T) {
 		opts Options
 	}{
 		{"no_name", Options{Kinds: []Kind{{New: newRelay}}}},
+		{"name_that_nobody_may_ask_for", Options{Kinds: []Kind{{Name: "a\n", New: newRelay}}}},
+		{"too_many_players", Options{Kinds: []Kind{{Name: "a", New: newRelay, MaxPlayers: 1<<16 + 1}}}},
 		{"name_twice", Options{Kinds: []Kind{{Name: "a", New: newRelay}, {Name: "a", New: newRelay}}}},
 		{"no_logic", Options{Kinds: []Kind{{Name: "a"}}}},
 		{"tick_rate", Options{Kinds: []Kind{{Name: "a", New: newRelay, TickRate: 1001}}}},

@@ -58,6 +58,7 @@ type plain struct {
 	deny  error
 	added ID
 	rules []space.Violation
+	panic bool // over violations
 }
 
 func newPlain(t testing.TB, o WorldOptions[body]) (opts Options, last func() *plain) {
@@ -66,7 +67,11 @@ func newPlain(t testing.TB, o WorldOptions[body]) (opts Options, last func() *pl
 		Name: "plain",
 		New: func(r *Room) Logic {
 			l = &plain{room: r, truth: map[uint32]map[ID]body{}}
-			o.Violated = func(_ *Player, rule space.Violation) { l.rules = append(l.rules, rule) }
+			o.Violated = func(_ *Player, rule space.Violation) {
+				if l.rules = append(l.rules, rule); l.panic {
+					panic("violated")
+				}
+			}
 			if o.Hidden == nil {
 				o.Hidden = func(_ *Player, id ID) bool { return l.world.State(id).Ghost }
 			}
@@ -429,6 +434,58 @@ func TestViolationsAreToldAndCounted(t *testing.T) {
 	}
 }
 
+// A hook that panics over one player or entity costs the others nothing.
+func TestPanicsOfHooks(t *testing.T) {
+	var own ID // of the first player
+	always := false
+	w, l, all := one(t, 3, WorldOptions[body]{Hidden: func(p *Player, id ID) bool {
+		if always || p.ID() == 1 && own.Generation != 0 {
+			panic("hidden")
+		}
+		return false
+	}})
+	own = all[0].own.ID
+	seen := make([]int, len(all))
+	for i, v := range all {
+		v.check = func(_ uint32, s []snapshot.Seen[body]) { seen[i] = len(s) }
+	}
+	l.panic = true
+	for tick := range 2 * maxTickPanics {
+		for _, v := range all {
+			v.claim(Vec{1000 + float32(tick)})
+		}
+		w.run(tickTime)
+		for _, v := range all {
+			v.hear()
+		}
+	}
+	if want := []int{1, 3, 3}; !slices.Equal(seen, want) {
+		t.Errorf("players see %v entities, want %v", seen, want)
+	}
+	if want := len(all) * 2 * maxTickPanics; len(l.rules) != want {
+		t.Errorf("told of %d violations, want %d", len(l.rules), want)
+	}
+	for i, v := range all {
+		if b := l.world.State(v.own.ID); b == nil || b.At == (Vec{}) {
+			t.Errorf("player %d is %+v", i, b)
+		}
+	}
+
+	// Who panics over everything is not asked for ever.
+	for range 8 {
+		l.world.Add(body{Facing: [4]float32{3: 1}, At: l.world.State(own).At})
+	}
+	always = true
+	before := w.total(metrics.GamePanics)
+	w.run(3 * tickTime)
+	if n := w.total(metrics.GamePanics) - before; n != 3*maxTickPanics {
+		t.Errorf("%d panics in three ticks, want %d", n, 3*maxTickPanics)
+	}
+	if len(l.room.Players()) != 3 {
+		t.Errorf("%d players are left", len(l.room.Players()))
+	}
+}
+
 func TestTeleportVoidsClaims(t *testing.T) {
 	w, l, all := one(t, 1, WorldOptions[body]{})
 	v := all[0]
@@ -770,6 +827,7 @@ func TestWorldOptionsThatMakeNoSense(t *testing.T) {
 		{"too_many", WorldOptions[body]{Schema: bodySchema(t), Position: position, MaxEntities: 1<<16 + 1}},
 		{"leave_before_enter", WorldOptions[body]{Schema: bodySchema(t), Position: position, Leave: 20}},
 		{"sees_nothing", WorldOptions[body]{Schema: bodySchema(t), Position: position, MaxVisible: -1}},
+		{"from_the_future", WorldOptions[body]{Schema: bodySchema(t), Position: position, Delay: -time.Second}},
 		{"rewind_for_ever", WorldOptions[body]{Schema: bodySchema(t), Position: position, MaxRewind: time.Minute}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -177,7 +177,7 @@ func (n *Node) dispatch(c *Client, m *session.Message) error {
 	case message.TypeConnect:
 		return n.connect(c, m)
 	case message.TypeDisconnect:
-		if err := message.Parse(m.Payload, new(message.Disconnect)); err != nil {
+		if _, err := n.parse(m, new(message.Disconnect)); err != nil {
 			return err
 		}
 		if c.hall == nil {
@@ -224,13 +224,26 @@ func (n *Node) rescue(err *error) {
 	}
 }
 
+// parse reads a message to the node itself, and returns its payload as it was before
+// it was compressed.
+func (n *Node) parse(m *session.Message, into message.Message) ([]byte, error) {
+	payload, err := n.codec.Expand(m.Payload, message.MaxAsk)
+	if err != nil {
+		return nil, err
+	}
+	return payload, message.Parse(payload, into)
+}
+
 // connect takes a client to a room.
 func (n *Node) connect(c *Client, m *session.Message) error {
 	if !m.Mode.Reliable() {
 		return message.ErrState
 	}
+	// Whatever becomes of it: who sends it has turned its back on its room.
+	n.leave(c, WhyLeft)
 	var ask message.Connect
-	if err := message.Parse(m.Payload, &ask); err != nil {
+	payload, err := n.parse(m, &ask)
+	if err != nil {
 		return err
 	}
 	if !c.asked.take(n.opts.Connects, n.host.Now()) {
@@ -239,7 +252,6 @@ func (n *Node) connect(c *Client, m *session.Message) error {
 	if k := n.dir.kinds[ask.Game]; k != nil && k.Version != 0 && k.Version != ask.Version {
 		return message.ErrVersion
 	}
-	n.leave(c, WhyLeft)
 	s, err := n.dir.reserve(n.self, ask.Game, ask.Room)
 	if err != nil {
 		return err
@@ -253,11 +265,13 @@ func (n *Node) connect(c *Client, m *session.Message) error {
 	h.stays++
 	// A handle of its own for each stay, so that a late answer to an earlier
 	// one finds nobody.
-	n.handle++
+	for n.handle = following(n.handle); n.clients[n.handle] != nil; {
+		n.handle = following(n.handle)
+	}
 	c.hall, c.handle = h, n.handle
 	c.spent = [classes]bucket{}
 	n.clients[c.handle] = c
-	n.joining = appendJoin(n.joining[:0], c.peer.ID(), m.Payload)
+	n.joining = appendJoin(n.joining[:0], c.peer.ID(), payload)
 	n.toRoom(c, &letter{kind: letterJoin}, n.joining, true)
 	return nil
 }
@@ -297,7 +311,7 @@ const listFor = uint64(250 * time.Millisecond)
 // takes in one message.
 func (n *Node) tellRooms(c *Client, m *session.Message) error {
 	var ask message.ListRooms
-	if err := message.Parse(m.Payload, &ask); err != nil {
+	if _, err := n.parse(m, &ask); err != nil {
 		return err
 	}
 	if !c.listed.take(n.opts.Connects, n.host.Now()) {

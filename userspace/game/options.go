@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/xrudp/xrudp/userspace/message"
 	"github.com/xrudp/xrudp/userspace/session"
 )
 
@@ -87,7 +88,7 @@ type Kind struct {
 	// when the first player arrives.
 	New func(*Room) Logic
 
-	// MaxPlayers of one room. Default 1000.
+	// MaxPlayers of one room, at most 65,536. Default 1000.
 	MaxPlayers int
 
 	// TickRate is ticks per second. Default 60.
@@ -108,6 +109,8 @@ type Kind struct {
 	// Limits of what one player may send.
 	Limits Limits
 }
+
+const maxPlayers = 1 << 16
 
 // Limits bound what one player sends. What is more is refused and does not reach
 // the room.
@@ -187,11 +190,11 @@ func (o *Options) validate() error {
 	for i := range o.Kinds {
 		k := &o.Kinds[i]
 		switch {
-		case k.Name == "" || names[k.Name]:
-			return fmt.Errorf("kind %q: its name is empty or taken", k.Name)
+		case message.CheckName(k.Name) != nil || names[k.Name]:
+			return fmt.Errorf("kind %q: its name is taken, or none that clients may ask for", k.Name)
 		case k.New == nil:
 			return fmt.Errorf("kind %q has no logic", k.Name)
-		case k.MaxPlayers < 1 || k.TickRate < 1 || k.TickRate > 1000 || k.Linger < 0 ||
+		case k.MaxPlayers < 1 || k.MaxPlayers > maxPlayers || k.TickRate < 1 || k.TickRate > 1000 || k.Linger < 0 ||
 			k.SnapshotRate < 1 || k.SnapshotRate > k.TickRate || k.MaxMessage < 1:
 			return fmt.Errorf("kind %q: %d players, %d ticks and %d snapshots per second, messages of %d bytes, linger %v",
 				k.Name, k.MaxPlayers, k.TickRate, k.SnapshotRate, k.MaxMessage, k.Linger)

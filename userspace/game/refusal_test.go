@@ -3,6 +3,7 @@ package game
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -107,6 +108,89 @@ func TestRefused(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Whatever the answer to Connect is, its sender is not where it was before: that is
+// what clients go by.
+func TestRefusedConnectLeaves(t *testing.T) {
+	opts := relays()
+	opts.Kinds = append(opts.Kinds, Kind{Name: "newer", New: newRelay, Version: 3})
+	long := message.Connect{Game: "relay", Name: "x"}
+	tests := []struct {
+		name    string
+		payload []byte
+		code    message.Error
+		rate    Rate
+	}{
+		{"no_such_game", connect(message.Connect{Game: "chess", Name: "x"}), message.ErrRoom, Unlimited},
+		{"version", connect(message.Connect{Game: "newer", Name: "x"}), message.ErrVersion, Unlimited},
+		{"malformed", []byte{message.TypeConnect, 0, 0xc1}, message.ErrMalformed, Unlimited},
+		{"large", append(connect(long), make([]byte, message.MaxAsk)...), message.ErrTooLarge, Unlimited},
+		{"too_often", connect(long), message.ErrRate, Rate{PerSecond: 1, Burst: 1}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			opts.Connects = tt.rate
+			w := newWorld(t, 2, opts)
+			p := w.connect(1)
+			p.join("relay", 1)
+			w.settle()
+			p.connected()
+			p.say(message.TypeConnect, tt.payload)
+			w.settle()
+			if got := p.refused(); !slices.Equal(got, []message.Error{tt.code}) {
+				t.Errorf("refused with %v, want %v", got, tt.code)
+			}
+			w.idle()
+		})
+	}
+}
+
+// Messages to the node itself may be compressed like any other.
+func TestCompressedConnect(t *testing.T) {
+	var tokens []string
+	opts := relays()
+	opts.Kinds[0].New = func(r *Room) Logic {
+		r.OnJoin(func(p *Player) { tokens = append(tokens, string(p.Token())) })
+		return newRelay(r)
+	}
+	w := newWorld(t, 2, opts)
+	token := strings.Repeat("0123456789", 200)
+	var codec message.Codec
+	for node := range 2 {
+		p := w.connect(node)
+		payload := codec.Compress(connect(message.Connect{Game: "relay", Name: "x", Room: 1, Token: []byte(token)}))
+		if len(payload) > 1000 {
+			t.Fatal("not compressed")
+		}
+		p.say(message.TypeConnect, payload)
+		w.settle()
+		p.connected()
+	}
+	if !slices.Equal(tokens, []string{token, token}) {
+		t.Errorf("the room got tokens %q", tokens)
+	}
+}
+
+// Numbers that run over skip those who are still here.
+func TestHandlesRunOver(t *testing.T) {
+	w := newWorld(t, 1, relays())
+	first, second := w.connect(0), w.connect(0)
+	first.join("relay", 1)
+	w.nodes[0].handle = math.MaxUint32
+	second.join("relay", 1)
+	w.settle()
+	for i, p := range []*peer{first, second} {
+		p.connected()
+		p.say(typeAsk, number(uint32(i)))
+		w.settle()
+		if got := p.take(typeAnswer); len(got) != 1 {
+			t.Errorf("peer %d got %d answers", i, len(got))
+		}
+		p.leave()
+	}
+	w.settle()
+	w.idle()
 }
 
 func TestServerFull(t *testing.T) {

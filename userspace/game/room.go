@@ -161,6 +161,13 @@ func (r *Room) rescue(err *error) {
 	}
 }
 
+// call calls into what is not the framework's.
+func (r *Room) call(f func()) (err error) {
+	defer r.rescue(&err)
+	f()
+	return nil
+}
+
 // arrive takes a letter of a client, in its turn. What may be lost is only taken
 // where it came straight from the client's node, and so in order.
 func (r *Room) arrive(l *letter, payload []byte) {
@@ -276,8 +283,11 @@ func (r *Room) join(at address, l *letter, payload []byte) {
 	r.players = append(r.players, p)
 	r.seated[at] = p
 	k.players++
-	if err := r.admit(p); err != nil {
+	if let, err := r.admit(p); err != nil {
 		r.forget(p)
+		if let {
+			r.farewell(p, WhyKicked)
+		}
 		code, text := explain(err)
 		r.node.count.Add(reasonOf(code), 1)
 		r.say(at.node, &letter{kind: letterEnd, typ: message.TypeConnect, handle: at.handle}, r.note(code, text), true)
@@ -294,21 +304,27 @@ func (r *Room) beat() uint64 {
 	return (now + r.interval - 1) / r.interval * r.interval
 }
 
-func (r *Room) admit(p *Player) (err error) {
+// admit asks the logic, and then those who hung themselves in; let is what the
+// logic said.
+func (r *Room) admit(p *Player) (let bool, err error) {
 	switch {
 	case r.logic == nil:
-		return errPanic
+		return false, errPanic
 	case r.closing:
-		return Refuse(message.ErrRoom, "room is closed")
+		return false, Refuse(message.ErrRoom, "room is closed")
 	}
-	defer r.rescue(&err)
-	if err := r.logic.Join(p); err != nil {
-		return err
+	if caught := r.call(func() { err = r.logic.Join(p) }); caught != nil {
+		err = caught
+	}
+	if err != nil {
+		return false, err
 	}
 	for _, f := range r.joins {
-		f(p)
+		if err := r.call(func() { f(p) }); err != nil {
+			return true, err
+		}
 	}
-	return nil
+	return true, nil
 }
 
 // welcome answers Connect, and sends what was to follow.
@@ -365,13 +381,12 @@ func (r *Room) remove(p *Player, why Why) {
 	r.farewell(p, why)
 }
 
+// farewell tells everybody, also where one of them panics.
 func (r *Room) farewell(p *Player, why Why) {
-	var err error
-	defer r.rescue(&err)
 	for _, f := range r.leaves {
-		f(p)
+		_ = r.call(func() { f(p) })
 	}
-	r.logic.Leave(p, why)
+	_ = r.call(func() { r.logic.Leave(p, why) })
 }
 
 // end is remove for one that does not know yet.
@@ -500,16 +515,21 @@ func (r *Room) tick(at uint64) {
 	}
 }
 
+// callTick makes one tick. A panic in one part of it costs that part.
 func (r *Room) callTick(t Tick) (err error) {
-	defer r.rescue(&err)
+	part := func(f func(Tick)) {
+		if caught := r.call(func() { f(t) }); caught != nil {
+			err = caught
+		}
+	}
 	for _, f := range r.tickStarts {
-		f(t)
+		part(f)
 	}
-	r.logic.Tick(t)
+	part(r.logic.Tick)
 	for _, f := range r.tickEnds {
-		f(t)
+		part(f)
 	}
-	return nil
+	return err
 }
 
 // cast sends a message to everyone in the room.

@@ -462,6 +462,92 @@ func TestHooksAndTypedMessages(t *testing.T) {
 	}
 }
 
+// What panics in one part of the game keeps nothing from the others.
+func TestPanicsOfParts(t *testing.T) {
+	var calls []string
+	var panics string
+	note := func(s string) {
+		calls = append(calls, s)
+		if s == panics {
+			panic(s)
+		}
+	}
+	opts := relays()
+	opts.Kinds[0].New = func(r *Room) Logic {
+		r.OnJoin(func(*Player) { note("on join") })
+		r.OnLeave(func(*Player) { note("on leave") })
+		r.OnTickStart(func(Tick) { note("start") })
+		r.OnTickEnd(func(Tick) { note("end") })
+		Subscribe(r, func(event string) { note(event) })
+		On(r, func(*Player, *message.PlayerAction) error {
+			Publish(r, "event")
+			note("handler")
+			return nil
+		})
+		return &noting{note}
+	}
+	visit := []string{"join", "on join", "start", "tick", "end", "event", "handler", "on leave", "leave"}
+	refused := []string{"join", "on join", "on leave", "leave"}
+	tests := []struct {
+		panics string
+		calls  []string
+		codes  []message.Error
+	}{
+		{"nothing", visit, nil},
+		{"join", []string{"join"}, []message.Error{message.ErrInternal}},
+		{"on join", refused, []message.Error{message.ErrInternal}},
+		{"start", visit, nil},
+		{"tick", visit, nil},
+		{"end", visit, nil},
+		{"event", slices.Concat(visit[:6], visit[7:]), []message.Error{message.ErrInternal}},
+		{"handler", visit, []message.Error{message.ErrInternal}},
+		{"on leave", visit, nil},
+		{"leave", visit, nil},
+	}
+	for _, tt := range tests {
+		t.Run(strings.ReplaceAll(tt.panics, " ", "_"), func(t *testing.T) {
+			w := newWorld(t, 2, opts)
+			p, other := w.connect(1), w.connect(0)
+			panics = ""
+			other.join("relay", 1)
+			w.settle()
+			calls, panics = nil, tt.panics
+			p.join("relay", 1)
+			w.settle()
+			if len(w.room(1).Players()) > 1 {
+				w.run(uint64(time.Second) / 60)
+				p.sayMessage(&message.PlayerAction{Action: message.Move})
+				w.settle()
+			}
+			if got := p.refused(); !slices.Equal(got, tt.codes) {
+				t.Errorf("refused with %v, want %v", got, tt.codes)
+			}
+			p.node.Close(p)
+			w.settle()
+			if !slices.Equal(calls, tt.calls) {
+				t.Errorf("calls %q, want %q", calls, tt.calls)
+			}
+			want := uint64(1)
+			if tt.panics == "nothing" {
+				want = 0
+			}
+			if got := w.total(metrics.GamePanics); got != want {
+				t.Errorf("%d panics counted, want %d", got, want)
+			}
+			other.leave()
+			w.settle()
+			w.idle()
+		})
+	}
+}
+
+// noting notes what is called.
+type noting struct{ note func(string) }
+
+func (n *noting) Join(*Player) error { n.note("join"); return nil }
+func (n *noting) Leave(*Player, Why) { n.note("leave") }
+func (n *noting) Tick(Tick)          { n.note("tick") }
+
 func TestSteadyStateAllocatesNothing(t *testing.T) {
 	w := newWorld(t, 1, relays())
 	opts := relays()

@@ -111,8 +111,12 @@ type World[T any] struct {
 	viewers []*viewer // by Player.Index
 	viewing *viewer   // whom admit is about
 	admit   func(ID) bool
-	weigh   func(ID) float32
-	at      func(mover int) (Vec, bool)
+
+	panics   int    // of Hidden
+	panicked uint64 // in which tick
+
+	weigh func(ID) float32
+	at    func(mover int) (Vec, bool)
 
 	x, y, z []float32 // of live, at the end of the tick
 	buf     []byte
@@ -179,7 +183,12 @@ func NewWorld[T any](r *Room, o WorldOptions[T]) *World[T] {
 	if o.Hidden != nil {
 		w.admit = func(id ID) bool {
 			v := w.viewing
-			return v.owner && v.id == id || !o.Hidden(v.player, id)
+			return v.owner && v.id == id || !w.hides(v.player, id)
+		}
+	}
+	if o.Violated != nil {
+		w.opts.Violated = func(p *Player, rule space.Violation) {
+			_ = r.call(func() { o.Violated(p, rule) })
 		}
 	}
 	r.Handle(message.TypePositionUpdate, w.claim)
@@ -189,6 +198,19 @@ func NewWorld[T any](r *Room, o WorldOptions[T]) *World[T] {
 	r.OnJoin(func(p *Player) { w.viewer(p) })
 	r.OnLeave(w.leave)
 	return w
+}
+
+// hides asks WorldOptions.Hidden. What it panics over is hidden, as is everything else
+// when that happens again and again in one tick.
+func (w *World[T]) hides(p *Player, id ID) (hidden bool) {
+	if w.panicked != w.tick {
+		w.panicked, w.panics = w.tick, 0
+	}
+	hidden = true
+	if w.panics < maxTickPanics && w.room.call(func() { hidden = w.opts.Hidden(p, id) }) != nil {
+		w.panics++
+	}
+	return hidden
 }
 
 func (o WorldOptions[T]) withDefaults(k *Kind) WorldOptions[T] {
@@ -207,7 +229,7 @@ func (o WorldOptions[T]) withDefaults(k *Kind) WorldOptions[T] {
 	case o.Schema.Interval() != step:
 		panic("game: world whose schema has an interval of " + o.Schema.Interval().String() + " where ticks have " + step.String())
 	case o.MaxEntities < 1 || o.MaxEntities > 1<<16 || !(o.Radius > 0) || !(o.Leave >= o.Radius) ||
-		o.MaxVisible < 1 || o.Budget < 1 || o.MaxRewind < 0 || o.MaxRewind > rewindFor:
+		o.MaxVisible < 1 || o.Budget < 1 || o.Delay < 0 || o.MaxRewind < 0 || o.MaxRewind > rewindFor:
 		panic("game: world whose options make no sense")
 	}
 	return o

@@ -24,6 +24,7 @@ const (
 	MaxArgs     = 65536   // bytes of the arguments of a ReliableCommand
 	MaxTransfer = 4193280 // bytes of one LargeDataTransfer
 	MaxMedia    = 262144  // bytes of one MediaStream
+	MaxAsk      = 8192    // bytes of a Connect, Disconnect or ListRooms that a server takes
 	MaxRooms    = 256     // rooms in one Rooms
 )
 
