@@ -243,10 +243,11 @@ func (s *Sender) writeWhole(b []byte, base, next *world, visible []ID, budget in
 	x.w = bitWriter{b: b}
 	s.writeHeader(base, false)
 	next.entries = next.entries[:0]
+	bits := budget*8 - 1
 	if base != nil {
-		n -= s.writeKnown(base, next)
+		n -= s.writeKnown(base, next, bits)
 	}
-	if x.w.n+n*s.newBits()+1 > budget*8 {
+	if x.w.n+n*s.newBits() > bits {
 		return false
 	}
 	if n > 0 {
@@ -286,12 +287,12 @@ func (s *Sender) noteVisible(visible []ID) (n int) {
 }
 
 // writeKnown writes what becomes of the entities of the baseline when all that
-// is visible is told, and counts those that are.
-func (s *Sender) writeKnown(base, next *world) (n int) {
+// is visible is told, and counts those that are. It gives up beyond so many bits.
+func (s *Sender) writeKnown(base, next *world, bits int) (n int) {
 	h := s.h
 	x := &h.scratch
 	tenants := h.tenants[h.ordinal%Keep]
-	for i := range base.entries {
+	for i := 0; i < len(base.entries) && x.w.n <= bits; i++ {
 		e := &base.entries[i]
 		at, ok := h.find(e.id.Slot)
 		// An entity whose version is forgotten is removed, and is new.
