@@ -123,7 +123,7 @@ const (
 	Placed                            // the player's entity is there: At has its position
 	Corrected                         // the server has the player elsewhere
 	Disconnected                      // the connection ended, and the player is in no room
-	Reconnected                       // it is there again: Join
+	Reconnected                       // it is there again; a player who was in a room asks for it anew
 )
 
 // String returns the kind in lower case.

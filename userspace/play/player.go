@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/xrudp/xrudp/userspace/client"
@@ -33,6 +34,7 @@ type Player[T any] struct {
 
 	queue    queue
 	batch    []delivered
+	changes  []client.Event
 	handlers [256]func(client.Message) error
 	taken    func(*snapshot.Receiver[T])
 	codec    message.Codec
@@ -41,6 +43,9 @@ type Player[T any] struct {
 	buf      []byte
 
 	stay    stay
+	wanted  Join // the room that it asked for last, by its number once it is known
+	wants   bool // it did not leave wanted, nor was it refused or put out
+	again   bool // it is to ask anew
 	player  uint32
 	room    uint32
 	stream  uint8
@@ -166,6 +171,10 @@ func (p *Player[T]) Send(mode client.Mode, channel uint8, m message.Message) err
 
 // Join asks for a room. The event Joined or Refused is the answer. The player leaves
 // the room it is in.
+//
+// Where the connection ends and there is another, as client.Options.Reconnect has it,
+// the player asks for the room that it was in or had asked for again by itself, unless
+// Leave was called meanwhile.
 func (p *Player[T]) Join(j Join) error {
 	err := p.Send(client.ReliableOrdered, channelRoom, &message.Connect{
 		Game: j.Game, Version: j.Version, Name: j.Name, Room: j.Room, Token: j.Token,
@@ -175,11 +184,14 @@ func (p *Player[T]) Join(j Join) error {
 	}
 	p.reset()
 	p.stay = joining
+	j.Token = slices.Clone(j.Token)
+	p.wanted, p.wants, p.again = j, true, false
 	return nil
 }
 
 // Leave leaves the room, if the player is in one or asked for one.
 func (p *Player[T]) Leave() error {
+	p.wants, p.again = false, false
 	if p.stay == outside {
 		return nil
 	}
@@ -211,13 +223,17 @@ func (p *Player[T]) owned(id ID, owns bool) {
 func (p *Player[T]) Update(now time.Duration) []Event {
 	p.now = max(now, p.now)
 	p.events = p.events[:0]
-	p.connection()
+	// What came before these is in the queue by now.
+	p.changes = p.connection(p.changes[:0])
 	var dropped uint64
 	p.batch, dropped = p.queue.take(p.batch)
 	p.stats.Dropped += dropped
 	for i := range p.batch {
 		p.arrival = min(p.batch[i].at, p.now)
 		p.take(p.batch[i].message)
+	}
+	for _, e := range p.changes {
+		p.changed(e)
 	}
 	if p.queue.overran() && !p.broken {
 		p.broken = true
@@ -229,27 +245,35 @@ func (p *Player[T]) Update(now time.Duration) []Event {
 	return p.events
 }
 
-// connection hears what became of the connection.
-func (p *Player[T]) connection() {
+// connection appends what became of the connection.
+func (p *Player[T]) connection(dst []client.Event) []client.Event {
 	for {
 		select {
 		case e, ok := <-p.conn.Events():
-			switch {
-			case !ok:
-				return
-			case e.Kind == client.EventClosed:
-				p.lost(&client.ClosedError{Reason: e.Reason})
-			case e.Kind == client.EventReconnected:
-				p.happened(Event{Kind: Reconnected})
+			if !ok {
+				return dst
 			}
+			dst = append(dst, e)
 		default:
-			return
+			return dst
 		}
+	}
+}
+
+func (p *Player[T]) changed(e client.Event) {
+	switch e.Kind {
+	case client.EventClosed:
+		p.lost(&client.ClosedError{Reason: e.Reason})
+	case client.EventReconnected:
+		p.again = p.wants
+		p.happened(Event{Kind: Reconnected})
+	default:
 	}
 }
 
 func (p *Player[T]) lost(err error) {
 	p.reset()
+	p.again = false
 	p.clock.forget()
 	p.happened(Event{Kind: Disconnected, Err: err})
 }
@@ -313,6 +337,7 @@ func (p *Player[T]) connected(payload []byte) error {
 		return err
 	}
 	p.stay, p.player, p.room = inside, m.Player, m.Room
+	p.wanted.Room = m.Room
 	p.stream = message.Stream(m.Player, m.Room)
 	p.happened(Event{Kind: Joined, Player: m.Player, Room: m.Room})
 	return nil
@@ -325,6 +350,7 @@ func (p *Player[T]) disconnected(payload []byte) error {
 	}
 	if p.stay == inside {
 		p.reset()
+		p.wants = false
 		p.happened(Event{Kind: Left, Code: m.Code, Text: m.Text})
 	}
 	return nil
@@ -337,6 +363,7 @@ func (p *Player[T]) refused(payload []byte) error {
 	}
 	if m.Type == message.TypeConnect && p.stay == joining {
 		p.reset()
+		p.wants = false
 	}
 	p.happened(Event{Kind: Refused, Code: m.Code, Text: m.Text, Type: m.Type, Number: m.Number})
 	return nil
@@ -414,6 +441,10 @@ func (p *Player[T]) correct(tick uint32, input uint16) {
 
 // speak sends what is due.
 func (p *Player[T]) speak() {
+	if p.again {
+		// Where it does not go out there is another Update, or another connection.
+		_ = p.Join(p.wanted)
+	}
 	if sent, ok := p.clock.due(p.now); ok {
 		p.buf = message.ClockRequest{Sent: sent}.AppendTo(p.buf[:0])
 		p.say(client.Unreliable, 0, message.TypeClockRequest)

@@ -181,14 +181,131 @@ func TestJoinAndLeave(t *testing.T) {
 	l.join(9)
 	l.events <- client.Event{Kind: client.EventClosed, Reason: wire.ReasonKicked}
 	l.expect(Disconnected)
-	l.events <- client.Event{Kind: client.EventReconnected}
-	l.expect(Reconnected)
 	if l.player.Inside() {
 		t.Error("inside after the connection ended")
 	}
 	l.join(10)
 	if err := l.player.Close(); err != nil || !l.closed || len(l.taken(message.TypeDisconnect)) != 1 {
 		t.Errorf("closed %v, %v", l.closed, err)
+	}
+}
+
+// asked returns the only Connect that was sent since the last call.
+func (l *line) asked() (m message.Connect) {
+	l.t.Helper()
+	sent := l.taken(message.TypeConnect)
+	if len(sent) != 1 {
+		l.t.Fatalf("asked %d times for a room", len(sent))
+	}
+	if err := message.Parse(sent[0], &m); err != nil {
+		l.t.Fatal(err)
+	}
+	return m
+}
+
+// Who was in a room when the connection ended asks for it by itself when there is
+// another one, and begins anew there.
+func TestRejoin(t *testing.T) {
+	l := newLine(t)
+	token := []byte("secret")
+	if err := l.player.Join(Join{Game: "things", Version: 3, Name: "ada", Token: token}); err != nil {
+		t.Fatal(err)
+	}
+	clear(token)
+	if m := l.asked(); m.Room != 0 {
+		t.Errorf("asked %+v", m)
+	}
+	// All that came before the connection ended counts.
+	l.sayMessage(&message.Connected{Player: 7, Room: 5, Ticks: 60, Snapshots: 20})
+	l.events <- client.Event{Kind: client.EventClosed, Reason: wire.ReasonIdle}
+	l.events <- client.Event{Kind: client.EventReconnected}
+	l.refuse = client.ErrReconnecting
+	l.expect(Joined, Disconnected, Reconnected)
+	l.refuse = nil
+	l.expect()
+	if m := l.asked(); m.Game != "things" || m.Version != 3 || m.Name != "ada" || m.Room != 5 || string(m.Token) != "secret" {
+		t.Errorf("asked %+v", m)
+	}
+	l.expect()
+	if len(l.taken(message.TypeConnect)) != 0 {
+		t.Error("asks twice")
+	}
+	l.sayMessage(&message.Connected{Player: 8, Room: 5, Ticks: 60, Snapshots: 20})
+	l.expect(Joined)
+
+	// Of the room as it was nothing is left.
+	l.placed(Vec{10})
+	l.taken(message.TypeConnect)
+	l.events <- client.Event{Kind: client.EventClosed, Reason: wire.ReasonIdle}
+	l.expect(Disconnected)
+	l.events <- client.Event{Kind: client.EventReconnected}
+	l.expect(Reconnected)
+	former := l.sender
+	l.sayMessage(&message.Connected{Player: 9, Room: 1, Ticks: 60, Snapshots: 20})
+	l.expect(Joined)
+	_, placed := l.player.At()
+	if _, owns := l.player.Own(); placed || owns || len(l.player.View(nil)) > 0 {
+		t.Error("remembers the room as it was")
+	}
+	l.show(Vec{12}, 0)
+	l.expect()
+	l.sender = snapshot.NewSender(l.history, snapshot.SenderOptions{Stream: message.Stream(9, 1)})
+	l.say(message.Assigned{ID: own}.AppendTo(nil))
+	l.show(Vec{14}, 0)
+	l.expect(Assigned, Placed)
+	if at, _ := l.player.At(); l.sender == former || math.Abs(float64(at[0])-14) > 0.01 {
+		t.Errorf("is at %v", at)
+	}
+}
+
+// Who is in no room, since it left or was not let in, does not ask for one.
+func TestNoRejoin(t *testing.T) {
+	tests := []struct {
+		name string
+		do   func(l *line)
+	}{
+		{"left", func(l *line) { _ = l.player.Leave() }},
+		{"put_out", func(l *line) {
+			l.sayMessage(&message.Disconnect{Code: message.ErrDenied})
+			l.expect(Left)
+		}},
+		{"left_meanwhile", func(l *line) {
+			l.events <- client.Event{Kind: client.EventClosed, Reason: wire.ReasonIdle}
+			l.expect(Disconnected)
+			_ = l.player.Leave()
+		}},
+		{"refused_another", func(l *line) {
+			_ = l.player.Join(Join{Game: "things", Name: "thing", Room: 4})
+			l.sayMessage(&message.Refused{Code: message.ErrRoom, Type: message.TypeConnect, Text: "full"})
+			l.expect(Refused)
+		}},
+		{"refused_again", func(l *line) {
+			l.events <- client.Event{Kind: client.EventClosed, Reason: wire.ReasonIdle}
+			l.events <- client.Event{Kind: client.EventReconnected}
+			l.expect(Disconnected, Reconnected)
+			l.sayMessage(&message.Refused{Code: message.ErrRoom, Type: message.TypeConnect, Text: "full"})
+			l.expect(Refused)
+		}},
+		{"other_ticks", func(l *line) {
+			_ = l.player.Join(Join{Game: "things", Name: "thing", Room: 4})
+			l.sayMessage(&message.Connected{Player: 8, Room: 4, Ticks: 30, Snapshots: 20})
+			l.expect(Refused)
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLine(t)
+			l.join(7)
+			tt.do(l)
+			l.taken(message.TypeConnect)
+			l.events <- client.Event{Kind: client.EventClosed, Reason: wire.ReasonIdle}
+			l.events <- client.Event{Kind: client.EventReconnected}
+			l.expect(Disconnected, Reconnected)
+			l.expect()
+			if n := len(l.taken(message.TypeConnect)); n != 0 || l.player.Inside() {
+				t.Errorf("asked %d times", n)
+			}
+		})
 	}
 }
 

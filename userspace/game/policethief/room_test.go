@@ -64,10 +64,11 @@ func (tb *table) run(ticks int) {
 
 // guest is a player on a connection that takes no time.
 type guest struct {
-	table *table
-	value any
-	play  *play.Player[protocol.Entity]
-	seen  []snapshot.Seen[protocol.Entity]
+	table  *table
+	value  any
+	events chan client.Event
+	play   *play.Player[protocol.Entity]
+	seen   []snapshot.Seen[protocol.Entity]
 
 	self    rules.PlayerID
 	names   map[uint32]string
@@ -97,8 +98,8 @@ func (e end) SendMessage(o client.Outgoing) error {
 	e.g.table.node.Message(e.g, session.Message{Mode: o.Mode, Channel: o.Channel, Type: o.Type, Payload: o.Payload})
 	return nil
 }
-func (end) Events() <-chan client.Event { return nil }
-func (end) Close() error                { return nil }
+func (e end) Events() <-chan client.Event { return e.g.events }
+func (end) Close() error                  { return nil }
 
 func (tb *table) come(name, token string) *guest {
 	g := &guest{table: tb, names: map[uint32]string{}}
@@ -291,6 +292,31 @@ func TestRejoin(t *testing.T) {
 		tb.run(2)
 		if !thief.left || again.self != thief.self || again.own.Role != uint8(rules.Thief) {
 			t.Errorf("left %v, came back as %d", thief.left, again.self)
+		}
+	})
+	t.Run("by_itself", func(t *testing.T) {
+		tb, police, thief := begin(t, Options{Rules: rules.Fast()})
+		at, _ := tb.room.game.Player(thief.self)
+		self := thief.self
+		tb.node.Close(thief)
+		thief.events = make(chan client.Event, 2)
+		thief.events <- client.Event{Kind: client.EventClosed, Reason: wire.ReasonIdle}
+		tb.run(5)
+		if state, _ := tb.room.game.Player(self); state.Status&rules.Away == 0 || len(thief.seen) > 0 {
+			t.Errorf("still there: %+v, sees %v", state, thief.seen)
+		}
+		tb.node.Open(thief)
+		thief.events <- client.Event{Kind: client.EventReconnected}
+		tb.run(30)
+		state, _ := tb.room.game.Player(self)
+		if thief.self != self || thief.own.Role != uint8(rules.Thief) || state.Status&rules.Away != 0 || state.Pos != at.Pos {
+			t.Errorf("came back as %d, %+v", thief.self, state)
+		}
+		if _, ok := thief.play.At(); !ok || !slices.ContainsFunc(thief.seen, func(s snapshot.Seen[protocol.Entity]) bool { return s.State.Number == uint16(self) }) {
+			t.Errorf("came back without a place, and sees %v", thief.seen)
+		}
+		if n := len(police.kinds); police.kinds[n-1] != rules.PlayerReturned {
+			t.Errorf("told %v", police.kinds)
 		}
 	})
 	t.Run("after_the_round", func(t *testing.T) {
