@@ -514,7 +514,6 @@ func (s *Sender) writePart(b []byte, base, next *world) {
 	}
 	x.w.write(0, 1)
 	s.tracks = append(s.tracks[:0], x.tracks...)
-	s.whole = false
 }
 
 // writeNew writes an entity that the baseline has not.

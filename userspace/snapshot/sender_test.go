@@ -143,6 +143,69 @@ func TestWeightDecidesWhoIsRefreshed(t *testing.T) {
 	}
 }
 
+// TestWhatWasToldGoesFirst has room for one entity only, after snapshots that had room
+// for all: what the client may know of already goes before others, whatever they weigh.
+func TestWhatWasToldGoesFirst(t *testing.T) {
+	a, b, c := ID{Slot: 1}, ID{Slot: 2}, ID{Slot: 3}
+	tests := []struct {
+		name string
+		then func(*desk)
+	}{
+		{"nothing_is_acknowledged", func(*desk) {}},
+		{"forgotten", func(d *desk) { d.sender.Reset() }},
+		{"lost", func(d *desk) { d.sender.Acknowledge(Ack{Lost: true}) }},
+		{"changes_are_lost", func(d *desk) {
+			d.acknowledge()
+			d.snapshot(1100, b, a)
+			d.sender.Acknowledge(Ack{Lost: true})
+		}},
+	}
+	one := len(newDesk(t, SenderOptions{}).snapshot(1100, c))
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDesk(t, SenderOptions{})
+			d.receive(d.snapshot(1100, a, b))
+			tt.then(d)
+			d.tick += 3
+			d.h.Begin(d.tick)
+			for _, id := range []ID{a, b, c} {
+				d.h.Set(id, &small{})
+			}
+			d.sender.Reset()
+			d.receiver = NewReceiver(d.h.schema, ReceiverOptions{})
+			weight := func(id ID) float32 { return float32(id.Slot * id.Slot * id.Slot) }
+			if got := d.receive(d.sender.Append(nil, []ID{c, a, b}, weight, one)); !slices.Equal(got, []ID{b}) {
+				t.Errorf("told of %v, want %v", got, b)
+			}
+		})
+	}
+}
+
+func TestSmallWeightsCount(t *testing.T) {
+	for _, weights := range [][2]float32{{0.001, 0.5}, {-1, 0.001}, {0, 0.001}} {
+		d := newDesk(t, SenderOptions{})
+		one := len(d.snapshot(1100, ID{Slot: 1}))
+		d.sender = NewSender(d.h, SenderOptions{})
+		d.tick += 3
+		d.h.Begin(d.tick)
+		d.h.Set(ID{Slot: 1}, &small{})
+		d.h.Set(ID{Slot: 2}, &small{})
+		b := d.sender.Append(nil, []ID{{Slot: 1}, {Slot: 2}}, func(id ID) float32 { return weights[id.Slot-1] }, one)
+		if got := d.receive(b); !slices.Equal(got, []ID{{Slot: 2}}) {
+			t.Errorf("weights %v: told of %v", weights, got)
+		}
+	}
+}
+
+func TestCopiesTakeNoRoom(t *testing.T) {
+	once, twice := newDesk(t, SenderOptions{}), newDesk(t, SenderOptions{MaxEntities: 2})
+	want := once.snapshot(1100, slots(2)...)
+	got := twice.snapshot(len(want), append(slots(2), slots(2)...)...)
+	if !slices.Equal(got, want) {
+		t.Errorf("%x, want %x", got, want)
+	}
+}
+
 func TestWhatIsNotInTheHistoryIsNotSent(t *testing.T) {
 	d := newDesk(t, SenderOptions{MaxEntities: 3})
 	d.h.Begin(1)
