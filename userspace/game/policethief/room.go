@@ -76,7 +76,7 @@ type room struct {
 	now      uint32 // tick of the world
 
 	members []*member // of the game, in order of joining
-	lastID  uint32
+	lastID  uint16    // as entities have it
 	items   []game.ID // by number from 1; the zero ID is none
 	round   uint32    // of items
 
@@ -178,11 +178,7 @@ func (t *room) Join(p *game.Player) error {
 		m, identity = nil, ""
 	}
 	if m == nil {
-		if t.lastID == 1<<16-1 {
-			return game.Refuse(message.ErrRoom, "room is worn out")
-		}
-		t.lastID++
-		m = &member{id: rules.PlayerID(t.lastID), identity: identity}
+		m = &member{id: t.nextID(), identity: identity}
 	}
 	// Who finds all places taken may still look on.
 	why := t.apply(rules.Join(m.id, rules.NoRole))
@@ -201,6 +197,18 @@ func (t *room) Join(p *game.Player) error {
 	t.welcome(m)
 	t.room.Broadcast(session.ReliableOrdered, protocol.Channel, &protocol.Named{Player: uint32(m.id), Name: p.Name()})
 	return nil
+}
+
+// nextID returns a number that nobody has. They run over: who comes and goes, or is
+// refused, uses one up each time.
+func (t *room) nextID() rules.PlayerID {
+	for {
+		t.lastID++
+		id := rules.PlayerID(t.lastID)
+		if id != 0 && !slices.ContainsFunc(t.members, func(m *member) bool { return m.id == id }) {
+			return id
+		}
+	}
 }
 
 func (t *room) known(identity string) *member {

@@ -348,6 +348,23 @@ func TestRejoin(t *testing.T) {
 }
 
 // Who finds the game full looks on, as long as there is a place for that.
+// Numbers of players run over, past those who are there.
+func TestNumbersRunOver(t *testing.T) {
+	tb := newTable(t, Options{})
+	first := tb.come("first", "")
+	tb.run(1)
+	tb.room.lastID = 1<<16 - 2
+	ids := []rules.PlayerID{first.self}
+	for _, name := range []string{"a", "b", "c"} {
+		g := tb.come(name, "")
+		tb.run(1)
+		ids = append(ids, g.self)
+	}
+	if want := []rules.PlayerID{1, 1<<16 - 1, 2, 3}; !slices.Equal(ids, want) {
+		t.Errorf("players are %v, want %v", ids, want)
+	}
+}
+
 func TestFullGame(t *testing.T) {
 	cfg := rules.Fast()
 	cfg.MaxPlayers, cfg.MaxSpectators = 2, 1
