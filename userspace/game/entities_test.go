@@ -668,7 +668,8 @@ func TestCrowd(t *testing.T) {
 	if got := sees(); len(got) != most-1 || got[len(got)-1] != most-1 || slices.Contains(got, most-2) {
 		t.Errorf("sees %v", got)
 	}
-	if !l.world.Sees(l.room.players[0], ids[most-1]) || l.world.Sees(l.room.players[0], ids[most-2]) {
+	now := time.Duration(w.now)
+	if !l.world.Saw(l.room.players[0], ids[most-1], now) || l.world.Saw(l.room.players[0], ids[most-2], now) {
 		t.Error("is told of others than it sees")
 	}
 }
@@ -783,6 +784,59 @@ func TestHitsAreWhatTheShooterSaw(t *testing.T) {
 	walk(6)
 	if at := l.world.State(target).At; l.world.Hit(shooter, target, millis(0), at, at, 10) {
 		t.Error("hits what it does not see")
+	}
+}
+
+// What has gone out of sight is still shown for a moment by the client of who saw it,
+// and is hit where it was.
+func TestHitsWhatHasGone(t *testing.T) {
+	tests := []struct {
+		name string
+		gone func(*body)
+	}{
+		{"away", func(b *body) { b.At[0] = 1000 }},
+		{"hidden", func(b *body) { b.Ghost = true }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w, l, all := one(t, 2, WorldOptions[body]{})
+			shooter, target := l.room.players[0], all[1].own.ID
+			hidden, _ := l.world.Add(body{At: Vec{5}, Ghost: true})
+			wait := func(ticks int) {
+				for range ticks {
+					w.run(tickTime)
+					all[0].hear()
+				}
+			}
+			aim := func(id ID, at Vec, back uint64) bool {
+				return l.world.Hit(shooter, id, uint32((w.now-back)/ms), Vec{at[0], 0, -5}, Vec{at[0], 0, 5}, 0.3)
+			}
+			l.world.State(target).At = Vec{7}
+			wait(30)
+			tt.gone(l.world.State(target))
+			wait(7)
+			if slices.ContainsFunc(all[0].receiver.View(nil, all[0].schema.Time(uint32(w.now/tickTime))), func(s snapshot.Seen[body]) bool { return s.ID == target }) {
+				t.Fatal("is still told of it")
+			}
+			if !aim(target, Vec{7}, 140*ms) {
+				t.Error("misses what its client shows")
+			}
+			if at := l.world.State(target).At; aim(target, at, 0) {
+				t.Error("hits where it did not see it")
+			}
+			if aim(hidden, Vec{5}, 140*ms) {
+				t.Error("hits what it never saw")
+			}
+			wait(6)
+			if aim(target, l.world.State(target).At, 60*ms) {
+				t.Error("hits what was gone by then")
+			}
+			l.world.State(target).At, l.world.State(target).Ghost = Vec{7}, false
+			wait(15)
+			if l.world.Remove(target); aim(target, Vec{7}, 140*ms) {
+				t.Error("hits what was removed")
+			}
+		})
 	}
 }
 

@@ -130,6 +130,8 @@ type viewer struct {
 	sees   sight
 	from   Vec
 	known  space.Visible
+	told   []told // known of late, a ring
+	last   int    // of told, the newest
 
 	id    ID
 	owner bool // id is what it moves

@@ -2,6 +2,7 @@ package game
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -12,11 +13,46 @@ const rewindFor = time.Second
 // clocks that do not agree.
 const extrapolation = 50 * time.Millisecond
 
-// Sees reports whether a player was told of an entity in its newest snapshot, if
-// that had room for it.
-func (w *World[T]) Sees(p *Player, id ID) bool {
+// told is what a player was told of at a tick.
+type told struct {
+	any bool
+	at  time.Duration
+	ids []ID
+}
+
+// note remembers what a player is told of now, for as long as Rewind goes back.
+func (w *World[T]) note(v *viewer) {
+	if v.told == nil {
+		back := w.opts.MaxRewind + extrapolation
+		v.told = make([]told, 2+int(back*time.Duration(w.room.kind.SnapshotRate)/time.Second))
+	}
+	v.last = (v.last + 1) % len(v.told)
+	t := &v.told[v.last]
+	*t = told{true, time.Duration(w.tick * w.room.interval), append(t.ids[:0], v.known.IDs()...)}
+}
+
+// Saw reports whether a player was told of an entity at a time that Rewind gave, or
+// since then, if the snapshots had room for it. Its client may show what has meanwhile
+// gone out of sight.
+func (w *World[T]) Saw(p *Player, id ID, at time.Duration) bool {
 	v := w.known(p)
-	return v != nil && v.known.Has(id)
+	if v == nil {
+		return false
+	}
+	for back := range v.told {
+		t := &v.told[(v.last-back+len(v.told))%len(v.told)]
+		if !t.any {
+			return false
+		}
+		if slices.Contains(t.ids, id) {
+			return true
+		}
+		// This one was in force then.
+		if t.at <= at-extrapolation {
+			return false
+		}
+	}
+	return false
 }
 
 // Rewind returns when it was that a player saw what it says it saw, in ms of the
@@ -42,12 +78,13 @@ func (w *World[T]) PositionAt(id ID, at time.Duration) (Vec, bool) {
 }
 
 // Hit reports whether a shot on the way between two points passes a target within
-// radius of where the player saw it. Who is not told of a target does not hit it.
+// radius of where the player saw it. Who was not told of a target does not hit it.
 func (w *World[T]) Hit(p *Player, target ID, saw uint32, from, to Vec, radius float32) bool {
-	if !w.Has(target) || !w.Sees(p, target) {
+	then := w.Rewind(p, saw)
+	if !w.Has(target) || !w.Saw(p, target, then) {
 		return false
 	}
-	at, ok := w.PositionAt(target, w.Rewind(p, saw))
+	at, ok := w.PositionAt(target, then)
 	return ok && distance(at, from, to) <= float64(radius)
 }
 

@@ -177,6 +177,7 @@ func (w *World[T]) look(v *viewer) []ID {
 		w.sets.Update(&v.known, w.live, nil, w.generations, w.admit)
 	}
 	w.sets.Limit(&v.known, w.weigh)
+	w.note(v)
 	return v.known.IDs()
 }
 
