@@ -288,6 +288,7 @@ func TestHostileClients(t *testing.T) {
 		{"name_line", outside, message.TypeConnect, named(t, "two\nlines"), message.ErrName, metrics.Rejected},
 		{"name_utf8", outside, message.TypeConnect, named(t, "a\xff\xfe"), message.ErrText, metrics.Rejected},
 		{"name_bidi", outside, message.TypeConnect, named(t, "a\u202eb"), message.ErrName, metrics.Rejected},
+		{"name_invisible", outside, message.TypeConnect, named(t, "a\u200bb"), message.ErrName, metrics.Rejected},
 		{"name_empty", outside, message.TypeConnect, named(t, ""), message.ErrName, metrics.Rejected},
 		{"list_of_no_game", outside, message.TypeListRooms, payloadOf(t, &message.ListRooms{Game: "chess"}), message.ErrRoom, metrics.RefusedJoins},
 	}

@@ -199,17 +199,32 @@ func legalText(b []byte) bool {
 	return true
 }
 
+// Joiners make one character of two in some scripts, and of emoji.
+const (
+	nonJoiner = '\u200c'
+	joiner    = '\u200d'
+)
+
 // CheckName reports why s cannot be shown as a name: it is 1 to MaxName bytes of UTF-8
-// without control characters and without those that turn the direction of writing,
-// which make a name look like another.
+// with something to be seen, and nothing that makes it look like another or breaks the
+// line: no control and format characters but joiners, no separators of lines, and none
+// that take no room (Other_Default_Ignorable_Code_Point).
 func CheckName(s string) error {
-	if s == "" || len(s) > MaxName || !utf8.ValidString(s) {
+	if len(s) > MaxName || !utf8.ValidString(s) {
 		return ErrName
 	}
+	visible := false
 	for _, r := range s {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+		switch {
+		case r == joiner || r == nonJoiner || unicode.Is(unicode.Variation_Selector, r):
+		case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point):
 			return ErrName
+		case !unicode.IsSpace(r):
+			visible = true
 		}
+	}
+	if !visible {
+		return ErrName
 	}
 	return nil
 }

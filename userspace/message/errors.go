@@ -26,7 +26,7 @@ const (
 	ErrField      Error = 10 // a value of the wrong kind, or none of those that the field takes
 	ErrNumber     Error = 11 // a number out of range, infinite or NaN
 	ErrText       Error = 12 // text that is not UTF-8 or has control characters
-	ErrName       Error = 13 // a name that is empty, too long or has control characters
+	ErrName       Error = 13 // a name that is too long, cannot be seen or has characters that no name has
 
 	ErrVersion Error = 32 // versions of client and server do not fit
 	ErrDenied  Error = 33 // the sender may not do this

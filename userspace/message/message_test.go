@@ -343,6 +343,27 @@ func compressible(n int) []byte {
 	return append(b, bytes.Repeat([]byte("abcdefgh"), n/8+1)[:n-plainHead]...)
 }
 
+func TestNames(t *testing.T) {
+	legal := []string{
+		"a", " a ", "Zoë 🚓", "👩\u200d🚒", "❤\ufe0f", "می\u200cخواهم", "中村", "a\u0301", strings.Repeat("n", MaxName),
+	}
+	illegal := []string{
+		"", " ", "\u00a0\u3000", "\u200d", "\ufe0f", "a\x00", "a\tb", "a\nb", "a\x7f", "a\u0085", "a\xff", "\xed\xa0\x80",
+		"a\u200bb", "a\ufeff", "a\u2060b", "a\u00adb", "a\u202eb", "a\u2066b", "\u200fa", "a\u2028b", "a\u2029b",
+		"\u3164", "\u115f", "a\u034fb", "a\U000e0041", strings.Repeat("n", MaxName+1),
+	}
+	for _, s := range legal {
+		if err := CheckName(s); err != nil {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+	for _, s := range illegal {
+		if err := CheckName(s); !errors.Is(err, ErrName) {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+}
+
 func TestCompress(t *testing.T) {
 	random := make([]byte, 4000)
 	rng := rand.NewChaCha8([32]byte{})
