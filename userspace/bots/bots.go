@@ -299,7 +299,7 @@ func (b *bot) play(ctx context.Context, started time.Time) {
 		}
 		at := time.Since(started)
 		if walk.due(at) {
-			b.out = pathOf(b.bot).at(at.Seconds()).AppendTo(b.out[:0])
+			b.out = b.goal(at).AppendTo(b.out[:0])
 			_ = b.conn.Send(client.UnreliableSequenced, plaza.ChannelPosition, plaza.TypePosition, b.out)
 		}
 		if speak.due(at) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/crc32"
 	"sync/atomic"
+	"time"
 
 	"github.com/xrudp/xrudp/userspace/game/plaza"
 	"github.com/xrudp/xrudp/userspace/message"
@@ -24,6 +25,8 @@ type player struct {
 	plans *Ledger // of what comes back to this bot alone
 	id    atomic.Uint32
 	round uint32
+	shown atomic.Bool   // its own position came back
+	stood time.Duration // how long it waited for that
 
 	positions   uint64 // received, entries
 	implausible uint64
@@ -87,6 +90,16 @@ func (p *player) connected(payload []byte) {
 	p.id.Store(m.Player)
 }
 
+// goal is where the bot wants to be, at a time since the start. It stays where it began
+// until the server has shown it there: what it may walk counts from when its first
+// position arrived, which may be late.
+func (p *player) goal(at time.Duration) plaza.Position {
+	if !p.shown.Load() {
+		p.stood = at
+	}
+	return pathOf(p.bot).at((at - p.stood).Seconds())
+}
+
 // sender returns the bot behind a player id, -1 when there is none.
 func (p *player) sender(id uint32) int {
 	if all := p.room.ready.Load(); all != nil {
@@ -113,6 +126,9 @@ func (p *player) seePositions(payload []byte) {
 	for i := range m.Len() {
 		placed := m.At(i)
 		p.positions++
+		if placed.Player == p.id.Load() {
+			p.shown.Store(true)
+		}
 		if sender := p.sender(placed.Player); sender >= 0 && !pathOf(sender).holds(placed.Position) {
 			p.implausible++
 		}
