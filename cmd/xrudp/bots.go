@@ -228,6 +228,8 @@ func writeHeist(out io.Writer, r bots.Result, f *heist.Findings) {
 		fmt.Fprintf(out, "    %-27s%d\n", kind, f.ViolationKinds[kind])
 	}
 	fmt.Fprintf(out, "  recordings of rounds         %d verified, %d failed\n", f.Recordings, f.RecordingsFailed)
+	fmt.Fprintf(out, "  voice and cameras            %d frames sent, %d heard, %d watched; %d wrong, %d for others, %d without key frame\n",
+		f.FramesSent, f.FramesHeard, f.FramesWatched, f.FramesWrong, f.FramesOverheard, f.FramesUnkeyed)
 	fmt.Fprintf(out, "  actions sent                 %d, %d refused, %d positions corrected\n", f.Said, f.Refused, f.Corrections)
 	for _, why := range slices.Sorted(maps.Keys(f.Refusals)) {
 		fmt.Fprintf(out, "    %-27s%d\n", why, f.Refusals[why])

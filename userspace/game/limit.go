@@ -13,7 +13,10 @@ type bucket struct {
 }
 
 // take reports whether one more is within the rate.
-func (b *bucket) take(r Rate, now uint64) bool {
+func (b *bucket) take(r Rate, now uint64) bool { return b.takeSome(r, now, 1) }
+
+// takeSome reports whether some more, all of them, are within the rate.
+func (b *bucket) takeSome(r Rate, now uint64, n float64) bool {
 	if r.PerSecond <= 0 {
 		return true
 	}
@@ -23,10 +26,10 @@ func (b *bucket) take(r Rate, now uint64) bool {
 	}
 	b.spent = max(0, b.spent-float64(now-b.at)/1e9*r.PerSecond)
 	b.at = now
-	if b.spent+1 > max(burst, 1) {
+	if b.spent+n > max(burst, 1) {
 		return false
 	}
-	b.spent++
+	b.spent += n
 	return true
 }
 
@@ -37,6 +40,7 @@ const (
 	positions class = iota
 	actions
 	large
+	media
 	other
 	classes
 )
@@ -45,6 +49,8 @@ func classOf(m *session.Message) class {
 	switch {
 	case len(m.Payload) > wire.MaxPayload:
 		return large
+	case m.Type == message.TypeMediaStream:
+		return media
 	case !m.Mode.Reliable():
 		return positions
 	case m.Type == message.TypePlayerAction:
@@ -62,6 +68,8 @@ func (l *Limits) of(c class) Rate {
 		return l.Actions
 	case large:
 		return l.Large
+	case media:
+		return l.Media
 	default:
 		return l.Other
 	}

@@ -115,9 +115,10 @@ const maxPlayers = 1 << 16
 // Limits bound what one player sends. What is more is refused and does not reach
 // the room.
 type Limits struct {
-	Positions Rate // unreliable messages. Default 120 per second, 60 at once
+	Positions Rate // unreliable messages, but for media. Default 120 per second, 60 at once
 	Actions   Rate // PlayerAction. Default 60 per second, 60 at once
 	Large     Rate // larger than a packet. Default 1 per second, 4 at once
+	Media     Rate // MediaStream. Default 75 per second, 75 at once
 	Other     Rate // Default 30 per second, 60 at once
 }
 
@@ -179,6 +180,7 @@ func (o Options) withDefaults() Options {
 		k.Limits.Positions = cmp.Or(k.Limits.Positions, Rate{120, 60})
 		k.Limits.Actions = cmp.Or(k.Limits.Actions, Rate{60, 60})
 		k.Limits.Large = cmp.Or(k.Limits.Large, Rate{1, 4})
+		k.Limits.Media = cmp.Or(k.Limits.Media, Rate{75, 75})
 		k.Limits.Other = cmp.Or(k.Limits.Other, Rate{30, 60})
 	}
 	o.Kinds = kinds

@@ -273,10 +273,14 @@ func TestRefusalsAreLimited(t *testing.T) {
 func TestLimits(t *testing.T) {
 	opts := relays()
 	rate := Rate{PerSecond: 10, Burst: 20}
-	opts.Kinds[0].Limits = Limits{Positions: rate, Actions: rate, Large: rate, Other: rate}
+	opts.Kinds[0].Limits = Limits{Positions: rate, Actions: rate, Large: rate, Media: rate, Other: rate}
 	opts.Kinds[0].New = func(r *Room) Logic {
 		game := newRelay(r)
 		r.Handle(message.TypePlayerAction, func(p *Player, m session.Message) error {
+			p.SendMessage(session.Outgoing{Mode: session.ReliableOrdered, Type: typeSaid, Payload: m.Payload})
+			return nil
+		})
+		r.Handle(message.TypeMediaStream, func(p *Player, m session.Message) error {
 			p.SendMessage(session.Outgoing{Mode: session.ReliableOrdered, Type: typeSaid, Payload: m.Payload})
 			return nil
 		})
@@ -285,6 +289,7 @@ func TestLimits(t *testing.T) {
 	messages := map[string]session.Message{
 		"position": {Mode: session.Unreliable, Type: typeSay, Payload: number(1)},
 		"action":   {Mode: session.ReliableOrdered, Type: message.TypePlayerAction, Payload: number(1)},
+		"media":    {Mode: session.Unreliable, Type: message.TypeMediaStream, Payload: number(1)},
 		"large":    {Mode: session.ReliableOrdered, Type: typeSay, Payload: make([]byte, 2000)},
 		"other":    {Mode: session.ReliableOrdered, Type: typeSay, Payload: number(1)},
 	}

@@ -55,6 +55,9 @@ const (
 	TicksLost                         // of rooms, too late to be made up for
 	Transfers                         // of large data to players, begun
 	TransfersStalled                  // given up since the player confirmed nothing
+	FramesRelayed                     // of media, to each who got one
+	FramesDropped                     // of media, to nobody: too many, late, or after one that is missing
+	FramesHeld                        // of video, from each who lacks those before
 	counters
 )
 
@@ -102,6 +105,9 @@ var names = [counters]string{
 	TicksLost:          "ticks_lost",
 	Transfers:          "transfers",
 	TransfersStalled:   "transfers_stalled",
+	FramesRelayed:      "frames_relayed",
+	FramesDropped:      "frames_dropped",
+	FramesHeld:         "frames_held",
 }
 
 // String is the counter's label.

@@ -63,6 +63,8 @@ type bot struct {
 	number uint32
 
 	recordings recordings
+	media      media
+	at         time.Duration // of the step
 
 	ending time.Duration // when it began to finish; 0: not yet
 	asked  bool          // for sums
@@ -117,6 +119,8 @@ func newBot(p *play.Player[protocol.Entity], seed uint64, every time.Duration, r
 	})
 	play.On(p, b.tellTruth)
 	play.On(p, b.sums)
+	play.On(p, b.watching)
+	play.On(p, b.frame)
 	p.OnSnapshot(b.snapshot)
 	p.OnTransfer(play.TransferOptions{MaxSize: rules.MaxRound, Channel: protocol.ChannelData}, b.recording)
 	return b
@@ -133,6 +137,7 @@ func options() play.Options[protocol.Entity] {
 
 // step does what is due.
 func (b *bot) step(now time.Duration) {
+	b.at = now
 	for _, e := range b.play.Update(now) {
 		switch e.Kind {
 		case play.Joined:
@@ -165,6 +170,7 @@ func (b *bot) step(now time.Duration) {
 	b.judge()
 	b.sample(now)
 	b.askRecording()
+	b.speak(now)
 	if b.ending == 0 {
 		b.decide(now)
 		return
@@ -229,6 +235,7 @@ func (b *bot) state(m *protocol.State) error {
 	}
 	b.states = append(b.states, *m)
 	b.base = m.Base
+	b.judgeVoices(m)
 	b.phase.Store(uint32(m.Phase))
 	b.round.Store(m.Round)
 	b.left.Store(int64(m.Until) - int64(m.Tick))
@@ -251,6 +258,7 @@ func (b *bot) happened(m *protocol.Events) error {
 		b.checker.Event(e)
 		if e.Audience == rules.ToAll {
 			b.account(&m.Events[i], &e)
+			b.side(&e)
 		}
 		b.events.Add(1)
 		switch e.Kind {
@@ -275,7 +283,7 @@ func (b *bot) happened(m *protocol.Events) error {
 
 // decide has the mind do something.
 func (b *bot) decide(now time.Duration) {
-	if len(b.states) == 0 || !b.knowing {
+	if len(b.states) == 0 || !b.knowing || b.looksOn() {
 		return
 	}
 	v := &b.view

@@ -42,7 +42,8 @@ func TestRounds(t *testing.T) {
 				t.Errorf("not clean: %+v", r)
 			}
 			f := &r.Game
-			if f.Rounds < 2 || f.Captures == 0 || f.Compared == 0 || f.Viewed == 0 || r.Received == 0 || f.Recordings == 0 {
+			if f.Rounds < 2 || f.Captures == 0 || f.Compared == 0 || f.Viewed == 0 || r.Received == 0 || f.Recordings == 0 ||
+				tt.bots > 2 && (f.FramesHeard == 0 || f.FramesWatched == 0) {
 				t.Errorf("little happened: %+v", r)
 			}
 			if f.Corrections > uint64(20*tt.bots) {
@@ -150,6 +151,28 @@ func TestBotsFindFaults(t *testing.T) {
 			}
 		}
 	}
+	media := func(typ uint8, change func(s *seat, o *session.Outgoing)) func(*seat) {
+		return func(s *seat) {
+			for _, to := range s.arena.seats {
+				to.meddle = func(o session.Outgoing) []session.Outgoing {
+					if o.Type == typ {
+						change(to, &o)
+					}
+					return []session.Outgoing{o}
+				}
+			}
+		}
+	}
+	frames := func(change func(s *seat, m *message.MediaStream)) func(*seat) {
+		return media(message.TypeMediaStream, func(s *seat, o *session.Outgoing) {
+			var m message.MediaStream
+			if err := message.Parse(o.Payload, &m); err != nil {
+				t.Fatal(err)
+			}
+			change(s, &m)
+			o.Payload, _ = message.Append(nil, &m)
+		})
+	}
 	snapshots := func(change func(m *meddler)) func(*seat) {
 		return func(s *seat) { newMeddler(t, s).change = change }
 	}
@@ -227,6 +250,42 @@ func TestBotsFindFaults(t *testing.T) {
 		{"recording_damaged", recordings(func(m *message.LargeDataTransfer) { m.Sum++ }), func(r *Result) bool {
 			return !r.Clean && r.Malformed > 0 && r.Game.RecordingsFailed > 0
 		}},
+		{"frame_changed", frames(func(_ *seat, m *message.MediaStream) { m.Data[30] ^= 1 }),
+			func(r *Result) bool { return !r.Clean && r.Game.FramesWrong > 0 }},
+		{"frame_of_another", frames(func(_ *seat, m *message.MediaStream) { m.Stream++ }),
+			func(r *Result) bool { return !r.Clean && r.Game.FramesWrong > 0 }},
+		{"frame_renumbered", frames(func(_ *seat, m *message.MediaStream) { m.Number++ }),
+			func(r *Result) bool { return !r.Clean && r.Game.FramesWrong > 0 }},
+		{"voices_for_all", func(s *seat) {
+			told := map[string]bool{}
+			frames(func(s *seat, m *message.MediaStream) {
+				if b := string(m.Data); m.Media == message.Audio && !told[b] {
+					told[b] = true
+					for _, to := range s.arena.seats {
+						to.downWith(m)
+					}
+				}
+			})(s)
+		}, func(r *Result) bool { return !r.Clean && r.Game.FramesOverheard > 0 && r.Game.FramesWrong > 0 }},
+		{"cameras_for_all", func(s *seat) {
+			told := map[string]bool{}
+			frames(func(s *seat, m *message.MediaStream) {
+				if b := string(m.Data); m.Media != message.Audio && !told[b] {
+					told[b] = true
+					for _, to := range s.arena.seats {
+						to.downWith(m)
+					}
+				}
+			})(s)
+		}, func(r *Result) bool { return !r.Clean && r.Game.FramesOverheard > 0 }},
+		{"camera_from_the_middle", media(protocol.TypeWatching, func(_ *seat, o *session.Outgoing) {
+			var m protocol.Watching
+			if err := message.Parse(o.Payload, &m); err != nil {
+				t.Fatal(err)
+			}
+			m.Began, m.Frame = true, m.Frame+10
+			o.Payload, _ = message.Append(nil, &m)
+		}), func(r *Result) bool { return !r.Clean && r.Game.FramesUnkeyed > 0 }},
 		{"speeding", snapshots(func(m *meddler) {
 			m.turn++
 			for i := range m.entries {
@@ -327,6 +386,15 @@ func TestOptions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// downWith sends a frame to the bot as the server would.
+func (s *seat) downWith(m *message.MediaStream) {
+	b, err := message.Append(nil, m)
+	if err != nil {
+		s.arena.t.Fatal(err)
+	}
+	s.send(&s.down, session.Outgoing{Mode: session.Unreliable, Type: m.Kind(), Channel: protocol.ChannelMedia, Payload: b})
 }
 
 func parseEvents(t *testing.T, o session.Outgoing) *protocol.Events {

@@ -55,6 +55,15 @@ type Findings struct {
 	Recordings       uint64 `json:"recordings_verified"`
 	RecordingsFailed uint64 `json:"recordings_failed"`
 
+	// Of voice and cameras. What others were to say or film is not known, so none are
+	// missed; but none may be of others than the rules allow, or lack its key frame.
+	FramesSent      uint64 `json:"frames_sent"`
+	FramesHeard     uint64 `json:"frames_heard"`
+	FramesWatched   uint64 `json:"frames_watched"`
+	FramesWrong     uint64 `json:"frames_wrong"`     // not what was said, or not by whom
+	FramesOverheard uint64 `json:"frames_overheard"` // for others
+	FramesUnkeyed   uint64 `json:"frames_unkeyed"`   // predicted from what did not come
+
 	Said        uint64            `json:"actions_sent"` // and commands
 	Refused     uint64            `json:"actions_refused"`
 	Refusals    map[string]uint64 `json:"refusals,omitempty"` // by what was wrong with them
@@ -64,7 +73,8 @@ type Findings struct {
 // clean reports whether nothing is wrong.
 func (f *Findings) clean() bool {
 	return f.Unsaid == 0 && f.Misplaced == 0 && f.Wrong == 0 && f.Phantoms == 0 && f.Missing == 0 &&
-		f.Outside == 0 && f.Violations == 0 && f.RecordingsFailed == 0
+		f.Outside == 0 && f.Violations == 0 && f.RecordingsFailed == 0 &&
+		f.FramesWrong == 0 && f.FramesOverheard == 0 && f.FramesUnkeyed == 0
 }
 
 // findings are those of one bot.
@@ -158,6 +168,12 @@ func (r *Result) add(b *bot, first bool) {
 	if b.recordings.pending {
 		g.RecordingsFailed++
 	}
+	g.FramesSent += f.FramesSent
+	g.FramesHeard += f.FramesHeard
+	g.FramesWatched += f.FramesWatched
+	g.FramesWrong += f.FramesWrong
+	g.FramesOverheard += f.FramesOverheard
+	g.FramesUnkeyed += f.FramesUnkeyed
 	g.Said += f.Said
 	g.Refused += f.Refused
 	addTo(&g.Refusals, f.Refusals)

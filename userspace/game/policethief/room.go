@@ -68,6 +68,7 @@ type room struct {
 	cfg   rules.Config
 	world *game.World[protocol.Entity]
 	data  *game.Transfers
+	media *game.Streams
 
 	game     *rules.Game
 	recorder *rules.Recorder
@@ -96,6 +97,7 @@ type member struct {
 	identity string // empty: whoever comes back is another
 	player   *game.Player
 	state    rules.PlayerState
+	watched  rules.PlayerID // whose camera it gets; 0: nobody's
 
 	entity game.ID
 	placed bool
@@ -122,6 +124,13 @@ func newRoom(r *game.Room, o Options, cfg rules.Config) game.Logic {
 		Hidden: t.hidden, MaxRewind: cfg.Rewind,
 	})
 	t.data = game.NewTransfers(r, game.TransferOptions{Channel: protocol.ChannelData, MaxSize: rules.MaxRound})
+	t.media = game.NewStreams(r, game.StreamOptions{
+		Hears: t.hears, Stream: func(p *game.Player) uint16 { return uint16(p.Value.(*member).id) },
+		Media:   []message.Media{message.Audio, message.KeyFrame, message.PredictedFrame},
+		Channel: protocol.ChannelMedia, MaxFrame: protocol.MaxFrame,
+		// Eight who speak to all others.
+		Deliveries: game.Rate{PerSecond: 8 * 50 * float64(cfg.MaxPlayers+cfg.MaxSpectators)},
+	})
 	game.On(r, t.act)
 	game.On(r, t.command)
 	if o.Truth {
@@ -191,7 +200,7 @@ func (t *room) Join(p *game.Player) error {
 	if !slices.Contains(t.members, m) {
 		t.members = append(t.members, m)
 	}
-	m.player, m.informed, m.tally = p, false, [rules.ToOne + 1]protocol.Tally{}
+	m.player, m.watched, m.informed, m.tally = p, 0, false, [rules.ToOne + 1]protocol.Tally{}
 	p.Value = m
 	t.world.WatchAll(p)
 	t.welcome(m)
@@ -467,6 +476,30 @@ func (t *room) where(p *game.Player, target rules.PlayerID, saw uint32) rules.Ve
 	return state.Pos
 }
 
+// hears says who gets what a player says or films.
+func (t *room) hears(listener, speaker *game.Player, media message.Media) bool {
+	l, s := listener.Value.(*member), speaker.Value.(*member)
+	if media == message.Audio {
+		return t.game.Hears(l.id, s.id)
+	}
+	return l.watched == s.id && t.game.Watches(l.id, s.id)
+}
+
+// watch has a member get the camera of another.
+func (t *room) watch(m *member, other rules.PlayerID) error {
+	answer := protocol.Watching{Player: uint32(other)}
+	if other != 0 {
+		i := slices.IndexFunc(t.members, func(o *member) bool { return o.id == other && o.player != nil })
+		if i < 0 {
+			return refusal(rules.NoSuchPlayer)
+		}
+		answer.Frame, answer.Began = t.media.Restart(m.player, t.members[i].player)
+	}
+	m.watched = other
+	m.player.Send(session.ReliableOrdered, protocol.Channel, &answer)
+	return nil
+}
+
 // command takes what a player says about rounds, and what it asks for.
 func (t *room) command(p *game.Player, c *message.ReliableCommand) error {
 	m := p.Value.(*member)
@@ -495,6 +528,12 @@ func (t *room) command(p *game.Player, c *message.ReliableCommand) error {
 			return game.Refuse(message.ErrState, "no recording")
 		}
 		return t.data.Send(p, protocol.RecordingName(round), recording)
+	case protocol.CommandWatch:
+		other, rest, err := msgp.ReadUint32Bytes(c.Args)
+		if err != nil || len(rest) > 0 {
+			return message.ErrField
+		}
+		return t.watch(m, rules.PlayerID(other))
 	default:
 		return game.Refuse(message.ErrName, "no such command")
 	}

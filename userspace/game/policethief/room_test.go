@@ -739,3 +739,82 @@ func TestTickAllocatesNothing(t *testing.T) {
 		})
 	}
 }
+
+// What players say and film reaches whom the rules allow, under the speaker's number.
+func TestVoiceAndCameras(t *testing.T) {
+	tb, police, thief := begin(t, Options{Rules: rules.Fast()})
+	looker := tb.come("eve", "secret of eve")
+	other := tb.come("ann", "secret of ann")
+	type heard struct {
+		stream uint16
+		media  message.Media
+		number uint32
+	}
+	got := map[*guest][]heard{}
+	var told []protocol.Watching
+	for _, g := range []*guest{police, thief, looker, other} {
+		play.On(g.play, func(m *message.MediaStream) error {
+			got[g] = append(got[g], heard{m.Stream, m.Media, m.Number})
+			return nil
+		})
+		play.On(g.play, func(m *protocol.Watching) error {
+			told = append(told, *m)
+			return nil
+		})
+	}
+	say := func(g *guest, media message.Media, numbers ...uint32) {
+		for _, n := range numbers {
+			g.do(g.play.Send(client.Unreliable, protocol.ChannelMedia, &message.MediaStream{Media: media, Number: n}))
+		}
+		tb.run(1)
+	}
+	expect := func(what string, g *guest, want ...heard) {
+		t.Helper()
+		if !slices.Equal(got[g], want) {
+			t.Errorf("%s: got %v, want %v", what, got[g], want)
+		}
+		delete(got, g)
+	}
+	thiefs, lookers := uint16(thief.self), uint16(looker.self)
+	tb.run(1)
+	say(thief, message.Audio, 1)
+	say(looker, message.Audio, 9)
+	expect("police", police)
+	expect("thief", thief)
+	expect("looker", looker, heard{thiefs, message.Audio, 1})
+	expect("other", other, heard{thiefs, message.Audio, 1}, heard{lookers, message.Audio, 9})
+
+	watch := func(g *guest, id rules.PlayerID) {
+		g.command(protocol.CommandWatch, msgp.AppendUint32(nil, uint32(id)))
+	}
+	say(thief, message.KeyFrame, 5)
+	watch(looker, thief.self)
+	watch(police, thief.self)
+	say(thief, message.PredictedFrame, 6)
+	say(thief, message.KeyFrame, 7)
+	say(thief, message.PredictedFrame, 8)
+	expect("police", police)
+	expect("other", other)
+	expect("looker", looker, heard{thiefs, message.KeyFrame, 7}, heard{thiefs, message.PredictedFrame, 8})
+	watch(looker, 0)
+	say(thief, message.PredictedFrame, 9)
+	expect("looker", looker)
+	watch(looker, 999)
+	if code := looker.code(); code != protocol.RefusalCode+message.Error(rules.NoSuchPlayer) {
+		t.Errorf("watching nobody: %v", code)
+	}
+	looker.command(protocol.CommandWatch, nil)
+	if code := looker.code(); code != message.ErrField {
+		t.Errorf("watching: %v", code)
+	}
+	tb.run(1)
+	want := []protocol.Watching{{Player: uint32(thief.self), Began: true, Frame: 5}, {Player: uint32(thief.self), Began: true, Frame: 5}, {}}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %+v, want %+v", told, want)
+	}
+
+	tb.until(rules.Results)
+	clear(got)
+	say(thief, message.Audio, 2)
+	expect("police in the results", police, heard{thiefs, message.Audio, 2})
+}

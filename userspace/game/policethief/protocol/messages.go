@@ -18,12 +18,16 @@ const (
 	Version = 1
 )
 
-// Channel is where the game tells, and is told, what is reliable, and ChannelData where
-// recordings go.
+// Channel is where the game tells, and is told, what is reliable. On the others are
+// recordings, and voice and cameras.
 const (
-	Channel     = 1
-	ChannelData = 2
+	Channel      = 1
+	ChannelData  = 2
+	ChannelMedia = 3
 )
+
+// MaxFrame is how many bytes a frame of voice or of a camera may have.
+const MaxFrame = 1000
 
 // RecordingName is what the recording of a round is called.
 func RecordingName(round uint32) string { return fmt.Sprintf("round %d", round) }
@@ -40,6 +44,8 @@ const (
 	TypeOwn     = 0xb4
 	TypeTruth   = 0xb5
 	TypeSums    = 0xb6
+
+	TypeWatching = 0xb7
 )
 
 // Commands of ReliableCommand, and what they take.
@@ -51,6 +57,10 @@ const (
 	// CommandRecording asks for the recording of the last round that ended. It
 	// takes nothing, and is answered on ChannelData, under the name RecordingName.
 	CommandRecording = "recording"
+
+	// CommandWatch asks for the camera of a player, by its number, and no more of
+	// the one before; 0 for none. Watching is the answer.
+	CommandWatch = "watch"
 )
 
 // RefusalCode is the code of message.Refused for a rules.Refusal: this plus its number.
@@ -148,6 +158,16 @@ type Own struct {
 	ReadyAt  []uint32 `msg:"ready_at"` // by rules.ActionKind
 }
 
+// Watching says whose camera the receiver gets from now on, beginning with its next key
+// frame.
+type Watching struct {
+	Player uint32 `msg:"player"` // 0: nobody's
+	// Began says that the player has sent frames, of which Frame is the newest: neither
+	// that nor one before comes.
+	Began bool   `msg:"began"`
+	Frame uint32 `msg:"frame"`
+}
+
 // AskTruth asks what was at some ticks of snapshots, both included. It is answered
 // where the server was started to be checked.
 type AskTruth struct {
@@ -191,6 +211,9 @@ func (*Events) Kind() uint8 { return TypeEvents }
 
 // Kind is the type of the message.
 func (*Own) Kind() uint8 { return TypeOwn }
+
+// Kind is the type of the message.
+func (*Watching) Kind() uint8 { return TypeWatching }
 
 // Kind is the type of the message.
 func (*AskTruth) Kind() uint8 { return TypeAskTruth }

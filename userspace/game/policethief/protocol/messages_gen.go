@@ -1342,6 +1342,92 @@ func (z *Truth) Msgsize() (s int) {
 }
 
 // MarshalMsg implements msgp.Marshaler
+func (z Watching) MarshalMsg(b []byte) (o []byte, err error) {
+	o = msgp.Require(b, z.Msgsize())
+	// map header, size 3
+	// string "player"
+	o = append(o, 0x83, 0xa6, 0x70, 0x6c, 0x61, 0x79, 0x65, 0x72)
+	o = msgp.AppendUint32(o, z.Player)
+	// string "began"
+	o = append(o, 0xa5, 0x62, 0x65, 0x67, 0x61, 0x6e)
+	o = msgp.AppendBool(o, z.Began)
+	// string "frame"
+	o = append(o, 0xa5, 0x66, 0x72, 0x61, 0x6d, 0x65)
+	o = msgp.AppendUint32(o, z.Frame)
+	return
+}
+
+// UnmarshalMsg implements msgp.Unmarshaler
+func (z *Watching) UnmarshalMsg(bts []byte) (o []byte, err error) {
+	var field []byte
+	_ = field
+	var zb0001 uint32
+	zb0001, bts, err = msgp.ReadMapHeaderBytes(bts)
+	if err != nil {
+		err = msgp.WrapError(err)
+		return
+	}
+	var zb0001Dup [1]byte
+	for zb0001 > 0 {
+		zb0001--
+		field, bts, err = msgp.ReadMapKeyZC(bts)
+		if err != nil {
+			err = msgp.WrapError(err)
+			return
+		}
+		switch msgp.UnsafeString(field) {
+		case "player":
+			if zb0001Dup[0]&(1<<0) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Player")
+				return
+			}
+			zb0001Dup[0] |= 1 << 0
+			z.Player, bts, err = msgp.ReadUint32Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Player")
+				return
+			}
+		case "began":
+			if zb0001Dup[0]&(1<<1) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Began")
+				return
+			}
+			zb0001Dup[0] |= 1 << 1
+			z.Began, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Began")
+				return
+			}
+		case "frame":
+			if zb0001Dup[0]&(1<<2) != 0 {
+				err = msgp.WrapError(msgp.ErrDuplicateEntry, "Frame")
+				return
+			}
+			zb0001Dup[0] |= 1 << 2
+			z.Frame, bts, err = msgp.ReadUint32Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Frame")
+				return
+			}
+		default:
+			bts, err = msgp.Skip(bts)
+			if err != nil {
+				err = msgp.WrapError(err)
+				return
+			}
+		}
+	}
+	o = bts
+	return
+}
+
+// Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
+func (z Watching) Msgsize() (s int) {
+	s = 1 + 7 + msgp.Uint32Size + 6 + msgp.BoolSize + 6 + msgp.Uint32Size
+	return
+}
+
+// MarshalMsg implements msgp.Marshaler
 func (z *Welcome) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
 	// map header, size 5

@@ -17,7 +17,7 @@ import (
 // all returns a message of every type, empty.
 func all() []message.Message {
 	return []message.Message{
-		new(AskTruth), new(AskSums), new(Welcome), new(Named), new(State), new(Events), new(Own), new(Truth), new(Sums),
+		new(AskTruth), new(AskSums), new(Welcome), new(Named), new(State), new(Events), new(Own), new(Truth), new(Sums), new(Watching),
 	}
 }
 
@@ -31,7 +31,7 @@ func full() []message.Message {
 		&State{1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 6},
 		&Events{[]Event{event(), event()}},
 		&Own{1, 2, 3, 4, 5, 6, 7, make([]uint32, len(rules.Own{}.ReadyAt))},
-		&Truth{[]byte{1, 2}}, &Sums{Tally{1, 2}, Tally{3, 4}, Tally{5, 6}},
+		&Truth{[]byte{1, 2}}, &Sums{Tally{1, 2}, Tally{3, 4}, Tally{5, 6}}, &Watching{1, true, 2},
 	}
 }
 

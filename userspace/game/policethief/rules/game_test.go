@@ -683,6 +683,53 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// Sides hear themselves in a round, and everybody all between rounds; only who is not in
+// the round sees through the eyes of those who are.
+func TestWhoHearsWhom(t *testing.T) {
+	g := staged(t, Chase)
+	const looker, late = 90, 91
+	apply(t, g, Join(looker, Spectator))
+	apply(t, g, Join(late, NoRole))
+	arrest(t, g, robber)
+	mate := PlayerID(0)
+	for _, p := range g.Players(nil) {
+		if p.Role == Thief && p.ID != robber {
+			mate = p.ID
+		}
+	}
+	tests := []struct {
+		name             string
+		listener, other  PlayerID
+		chase, off, eyes bool
+	}{
+		{"own_side", robber, mate, true, true, false},
+		{"from_jail", mate, robber, true, true, false},
+		{"other_side", cop, robber, false, true, false},
+		{"thief_of_police", robber, cop, false, true, false},
+		{"spectator_of_player", looker, cop, true, true, true},
+		{"late_of_player", late, robber, true, true, true},
+		{"player_of_spectator", cop, looker, false, true, false},
+		{"player_of_late", robber, late, false, true, false},
+		{"spectator_of_late", looker, late, true, true, false},
+		{"stranger", nobody, cop, false, false, false},
+		{"of_stranger", cop, nobody, false, false, false},
+	}
+	for _, tt := range tests {
+		if got := g.Hears(tt.listener, tt.other); got != tt.chase {
+			t.Errorf("%s: hears in the chase: %t", tt.name, got)
+		}
+		if got := g.Watches(tt.listener, tt.other); got != tt.eyes {
+			t.Errorf("%s: watches: %t", tt.name, got)
+		}
+	}
+	until(t, g, Results)
+	for _, tt := range tests {
+		if got := g.Hears(tt.listener, tt.other); got != tt.off {
+			t.Errorf("%s: hears in the results: %t", tt.name, got)
+		}
+	}
+}
+
 func TestHashCoversEverything(t *testing.T) {
 	changes := map[string]func(*Game, *player){
 		"tick":       func(g *Game, _ *player) { g.tick++ },

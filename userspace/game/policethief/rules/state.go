@@ -283,6 +283,28 @@ func (g *Game) sees(v, o *player) bool {
 	return within(v.pos, o.pos, reach) && g.world.Sight(v.pos, o.pos)
 }
 
+// Hears reports whether one member hears what the other says: everybody does between
+// rounds. In a round its players hear their own side, in jail or not, and those who are
+// not in it hear all.
+func (g *Game) Hears(listener, speaker PlayerID) bool {
+	l, s := g.find(listener), g.find(speaker)
+	switch {
+	case l == nil || s == nil:
+		return false
+	case g.phase == Lobby || g.phase == Results || !l.plays():
+		return true
+	default:
+		return l.role == s.role
+	}
+}
+
+// Watches reports whether one member may see through the other's eyes: those who are
+// not in the round, through those of its players.
+func (g *Game) Watches(viewer, other PlayerID) bool {
+	v, o := g.find(viewer), g.find(other)
+	return v != nil && o != nil && !v.plays() && o.plays()
+}
+
 // View fills v with what a player sees, reusing its slices, and reports whether
 // there is such a player. Items are seen within SightReach.
 func (g *Game) View(id PlayerID, v *View) bool {
