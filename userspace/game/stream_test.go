@@ -309,3 +309,46 @@ func FuzzStreams(f *testing.F) {
 		}
 	})
 }
+
+// Passing frames on to players of the same node allocates nothing.
+func TestStreamsDoNotAllocate(t *testing.T) {
+	opts, _ := studios(StreamOptions{Media: films, Deliveries: Unlimited})
+	c := &crowd{now: 1e12}
+	node := NewNode(NewDirectory(opts), c, 0, 1, &c.count)
+	hello := connect(message.Connect{Game: "studio", Name: "x", Room: 1})
+	var all []*walker
+	for range 10 {
+		p := new(walker)
+		node.Open(p)
+		node.Message(p, session.Message{Mode: session.ReliableOrdered, Type: message.TypeConnect, Payload: hello})
+		all = append(all, p)
+	}
+	var voice, video []session.Message
+	for n := range uint32(102) {
+		media := message.PredictedFrame
+		if n%10 == 0 {
+			media = message.KeyFrame
+		}
+		m := session.Message{Mode: session.Unreliable, Type: message.TypeMediaStream}
+		m.Payload = frame(t, media, n, 60)
+		video = append(video, m)
+		m.Payload = frame(t, message.Audio, n, 60)
+		voice = append(voice, m)
+	}
+	for name, frames := range map[string][]session.Message{"voice": voice, "video": video} {
+		t.Run(name, func(t *testing.T) {
+			node.Message(all[0], frames[0])
+			before := c.count.Get(metrics.FramesRelayed)
+			next := 1
+			if n := testing.AllocsPerRun(100, func() {
+				node.Message(all[0], frames[next])
+				next++
+			}); n > 0 {
+				t.Errorf("%v allocations for a frame", n)
+			}
+			if n := c.count.Get(metrics.FramesRelayed) - before; n != 101*9 {
+				t.Errorf("%d frames came", n)
+			}
+		})
+	}
+}
