@@ -156,6 +156,18 @@ func TestStreams(t *testing.T) {
 		if _, ok := l.streams.Restart(l.room.players[1], l.room.players[2]); ok {
 			t.Error("a newcomer has sent frames")
 		}
+		a.leave()
+		w.settle()
+		e := w.connect(0)
+		e.join("studio", 1)
+		w.settle()
+		b.got = nil
+		e.film(next, 5)
+		e.film(key, 6)
+		w.settle()
+		if got := b.watched(uint16(e.connected().Player)); !slices.Equal(got, []uint32{6}) {
+			t.Errorf("who takes the place of a speaker is seen from %v", got)
+		}
 	})
 }
 

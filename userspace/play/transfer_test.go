@@ -3,6 +3,7 @@ package play
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -116,6 +117,29 @@ func TestTransferRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The oldest makes way for what would be too many, or too much.
+func TestTransferMakesWay(t *testing.T) {
+	x := transfers{maxSize: 1000, maxOpen: 2}
+	open := func(id uint32, size int, want ...uint32) {
+		t.Helper()
+		if _, err := x.take(part(id, make([]byte, size), 0, 1)); err != nil {
+			t.Fatal(err)
+		}
+		var ids []uint32
+		for _, o := range x.open {
+			ids = append(ids, o.id)
+		}
+		if !slices.Equal(ids, want) {
+			t.Errorf("open are %v, want %v", ids, want)
+		}
+	}
+	open(1, 10, 1)
+	open(2, 990, 1, 2)
+	open(3, 10, 2, 3)
+	open(4, 500, 3, 4)
+	open(5, 1000, 5)
 }
 
 // Parts too scattered to keep count of are refused; joined, they are fine.
