@@ -136,7 +136,7 @@ func TestTransferMakesWay(t *testing.T) {
 		}
 	}
 	open(1, 10, 1)
-	open(2, 990, 1, 2)
+	open(2, 900, 1, 2)
 	open(3, 10, 2, 3)
 	open(4, 500, 3, 4)
 	open(5, 1000, 5)
