@@ -342,7 +342,8 @@ func (n *Node) tellRooms(c *Client, m *session.Message) error {
 // refuse tells a client why nothing came of a message, unless that could be
 // lost anyway.
 func (n *Node) refuse(c *Client, mode session.Mode, typ uint8, number uint32, code message.Error, text string) {
-	if !mode.Reliable() || !c.scolded.take(refusals, n.host.Now()) {
+	// Who asked for a room waits for the answer.
+	if !mode.Reliable() || typ != message.TypeConnect && !c.scolded.take(refusals, n.host.Now()) {
 		return
 	}
 	m := message.Refused{Code: code, Type: typ, Number: number, Text: text}

@@ -268,6 +268,10 @@ func TestRefusalsAreLimited(t *testing.T) {
 	if got := w.total(metrics.RefusedState); got != 200 {
 		t.Errorf("counted %d", got)
 	}
+	p.join("chess", 0)
+	if got := p.refused(); !slices.Equal(got, []message.Error{message.ErrRoom}) {
+		t.Errorf("told %v of the room", got)
+	}
 }
 
 func TestLimits(t *testing.T) {

@@ -43,6 +43,7 @@ type Player[T any] struct {
 	buf      []byte
 
 	stay    stay
+	asked   int  // for rooms, and may yet be answered
 	wanted  Join // the room that it asked for last, by its number once it is known
 	wants   bool // it did not leave wanted, nor was it refused or put out
 	again   bool // it is to ask anew
@@ -184,6 +185,7 @@ func (p *Player[T]) Join(j Join) error {
 	}
 	p.reset()
 	p.stay = joining
+	p.asked++
 	j.Token = slices.Clone(j.Token)
 	p.wanted, p.wants, p.again = j, true, false
 	return nil
@@ -192,10 +194,11 @@ func (p *Player[T]) Join(j Join) error {
 // Leave leaves the room, if the player is in one or asked for one.
 func (p *Player[T]) Leave() error {
 	p.wants, p.again = false, false
-	if p.stay == outside {
+	if p.stay == outside && p.asked == 0 {
 		return nil
 	}
 	p.reset()
+	p.asked = 0
 	return p.Send(client.ReliableOrdered, channelRoom, &message.Disconnect{})
 }
 
@@ -273,7 +276,7 @@ func (p *Player[T]) changed(e client.Event) {
 
 func (p *Player[T]) lost(err error) {
 	p.reset()
-	p.again = false
+	p.again, p.asked = false, 0
 	p.clock.forget()
 	p.happened(Event{Kind: Disconnected, Err: err})
 }
@@ -324,12 +327,12 @@ func (p *Player[T]) connected(payload []byte) error {
 	if err := message.Parse(payload, &m); err != nil {
 		return err
 	}
-	if p.stay == outside {
+	if p.stay == outside && p.asked == 0 {
 		return nil
 	}
-	// It may answer the second Join in a row.
+	// It may answer the second Join in a row, also where the first was refused.
 	p.reset()
-	p.stay = joining
+	p.stay, p.asked = joining, max(p.asked-1, 0)
 	if time.Second/time.Duration(m.Ticks) != p.opts.Schema.Interval() {
 		// It would take every time for another.
 		err := p.Leave()
@@ -337,7 +340,7 @@ func (p *Player[T]) connected(payload []byte) error {
 		return err
 	}
 	p.stay, p.player, p.room = inside, m.Player, m.Room
-	p.wanted.Room = m.Room
+	p.wanted.Room, p.wants = m.Room, true
 	p.stream = message.Stream(m.Player, m.Room)
 	p.happened(Event{Kind: Joined, Player: m.Player, Room: m.Room})
 	return nil
@@ -361,9 +364,13 @@ func (p *Player[T]) refused(payload []byte) error {
 	if err := message.Parse(payload, &m); err != nil {
 		return err
 	}
-	if m.Type == message.TypeConnect && p.stay == joining {
-		p.reset()
-		p.wants = false
+	if m.Type == message.TypeConnect {
+		// Who is inside was so by the Join before the one that this answers.
+		p.asked = max(p.asked-1, 0)
+		if p.stay != outside {
+			p.reset()
+			p.wants = false
+		}
 	}
 	p.happened(Event{Kind: Refused, Code: m.Code, Text: m.Text, Type: m.Type, Number: m.Number})
 	return nil

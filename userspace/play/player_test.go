@@ -309,6 +309,64 @@ func TestNoRejoin(t *testing.T) {
 	}
 }
 
+// The server answers Joins in order, some of several in a row not at all; the last
+// answer says where the player is.
+func TestJoinsInARow(t *testing.T) {
+	connected := func(l *line, player uint32) {
+		l.sayMessage(&message.Connected{Player: player, Room: player, Ticks: 60, Snapshots: 20})
+	}
+	refused := func(l *line) { l.sayMessage(&message.Refused{Code: message.ErrRoom, Type: message.TypeConnect}) }
+	tests := []struct {
+		name    string
+		answers func(l *line)
+		events  []EventKind
+		inside  bool
+	}{
+		{"last", func(l *line) { connected(l, 2) }, []EventKind{Joined}, true},
+		{"both", func(l *line) { connected(l, 1); connected(l, 2) }, []EventKind{Joined, Joined}, true},
+		{"first_refused", func(l *line) { refused(l); connected(l, 2) }, []EventKind{Refused, Joined}, true},
+		{"second_refused", func(l *line) { connected(l, 1); refused(l) }, []EventKind{Joined, Refused}, false},
+		{"both_refused", func(l *line) { refused(l); refused(l) }, []EventKind{Refused, Refused}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLine(t)
+			for range 2 {
+				if err := l.player.Join(Join{Game: "things", Name: "n"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tt.answers(l)
+			l.expect(tt.events...)
+			if l.player.Inside() != tt.inside {
+				t.Errorf("inside %v, want %v", !tt.inside, tt.inside)
+			}
+			l.taken(message.TypeConnect)
+			l.events <- client.Event{Kind: client.EventClosed, Reason: wire.ReasonIdle}
+			l.events <- client.Event{Kind: client.EventReconnected}
+			l.expect(Disconnected, Reconnected)
+			if n := len(l.taken(message.TypeConnect)); (n == 1) != tt.inside {
+				t.Errorf("asks %d times after another connection", n)
+			}
+		})
+	}
+	t.Run("left_between", func(t *testing.T) {
+		l := newLine(t)
+		for range 2 {
+			_ = l.player.Join(Join{Game: "things", Name: "n"})
+		}
+		refused(l)
+		l.expect(Refused)
+		if err := l.player.Leave(); err != nil || len(l.taken(message.TypeDisconnect)) != 1 {
+			t.Errorf("leaves a room that it may be let into: %v", err)
+		}
+		connected(l, 2)
+		if l.expect(); l.player.Inside() {
+			t.Error("inside")
+		}
+	})
+}
+
 func TestOtherTicksAreRefused(t *testing.T) {
 	l := newLine(t)
 	if err := l.player.Join(Join{Game: "things", Name: "n"}); err != nil {
