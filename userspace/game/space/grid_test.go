@@ -165,3 +165,16 @@ func BenchmarkRebuild1000(b *testing.B) {
 		g.Rebuild(c.slots, c.x, c.y, c.z)
 	}
 }
+
+func TestCellsWithoutASize(t *testing.T) {
+	for _, cell := range []float32{0, -1, float32(math.NaN()), float32(math.Inf(1))} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("cells of %v", cell)
+				}
+			}()
+			NewGrid(cell, XZ)
+		}()
+	}
+}

@@ -254,6 +254,21 @@ func TestBreachesOfWhoLeft(t *testing.T) {
 	}
 }
 
+// Numbers that never came may leave, be counted and claim.
+func TestNumbersThatNeverCame(t *testing.T) {
+	m := NewMovement(Rules{})
+	m.Enter(1, 0)
+	for _, n := range []int{0, 2, 3} {
+		m.Leave(n)
+		if _, ok := m.Newest(n); ok || m.Count(n, TooFast) != 0 || m.Claim(n, 0, &Claim{Record: record(1, Vec{})}) {
+			t.Errorf("%d is somebody", n)
+		}
+	}
+	if moved, broken := m.Apply(1e9, nil); len(moved)+len(broken) != 0 {
+		t.Errorf("moved %v, broken %v", moved, broken)
+	}
+}
+
 // Whatever the rules, who is somewhere stays somewhere.
 func TestRulesWithoutLimits(t *testing.T) {
 	infinite := float32(math.Inf(1))

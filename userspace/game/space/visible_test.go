@@ -205,3 +205,19 @@ func TestLimitAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestVisibleHasWhatItLists(t *testing.T) {
+	var v Visible
+	NewSets(4, 4).Update(&v, []uint32{1, 2}, nil, []uint16{0, 7, 8, 9}, nil)
+	for id, want := range map[snapshot.ID]bool{
+		{Slot: 1, Generation: 7}: true, {Slot: 2, Generation: 8}: true,
+		{Slot: 1, Generation: 8}: false, {Slot: 2, Generation: 7}: false, {Slot: 3, Generation: 9}: false,
+	} {
+		if v.Has(id) != want {
+			t.Errorf("has %v: %v", id, !want)
+		}
+	}
+	if v.Clear(); v.Has(snapshot.ID{Slot: 1, Generation: 7}) {
+		t.Error("has something although it was cleared")
+	}
+}
