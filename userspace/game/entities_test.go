@@ -557,6 +557,20 @@ func TestEntitiesAndTheirOwners(t *testing.T) {
 	}
 }
 
+func TestGenerationsRunOver(t *testing.T) {
+	_, l, _ := one(t, 1, WorldOptions[body]{MaxEntities: 2})
+	for range 1<<16 + 2 {
+		id, ok := l.world.Add(body{})
+		if !ok || id == (ID{}) || id.Generation == 0 || !l.world.Has(id) {
+			t.Fatalf("added %v, %v", id, ok)
+		}
+		l.world.Remove(id)
+		if l.world.Has(id) || l.world.Has(ID{}) {
+			t.Fatalf("%v is still there", id)
+		}
+	}
+}
+
 func TestEntitiesAgainstAModel(t *testing.T) {
 	w, l, _ := one(t, 1, WorldOptions[body]{MaxEntities: 50})
 	model := map[ID]float32{}

@@ -19,7 +19,7 @@ const (
 )
 
 // ID names an entity of a World. It is never the same for two that lived at the same
-// time, nor soon after one another.
+// time, nor soon after one another. The zero ID names none.
 type ID = snapshot.ID
 
 // Vec is a position or a direction: x, y and z.
@@ -245,7 +245,9 @@ func (w *World[T]) Add(state T) (id ID, ok bool) {
 	}
 	slot := w.free[n-1]
 	w.free = w.free[:n-1]
-	w.generations[slot]++
+	if w.generations[slot]++; w.generations[slot] == 0 {
+		w.generations[slot] = 1
+	}
 	w.states[slot], w.alive[slot] = state, true
 	w.places[slot] = int32(len(w.live))
 	w.live = append(w.live, uint32(slot))
