@@ -1,6 +1,9 @@
 package bots
 
 import (
+	"context"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,9 +33,9 @@ func (f *field) Leave(p *game.Player, _ game.Why) {
 
 func (f *field) Tick(game.Tick) {}
 
-// TestPlayersWalkOverUDP has two players walk apart, each of whom sees the other
-// arrive, and then be gone.
-func TestPlayersWalkOverUDP(t *testing.T) {
+// newField runs a server of fields, and returns its address and how to play there.
+func newField(t *testing.T) (address string, o rooms.Options[walker]) {
+	t.Helper()
 	axis := func(k int) snapshot.Field[walker] {
 		return snapshot.Axis(func(s *walker) *float32 { return &s.At[k] }, snapshot.Range{Min: -100, Max: 100, Resolution: 0.01},
 			func(s *walker) *float32 { return &s.Velocity[k] }, snapshot.Range{Min: -100, Max: 100, Resolution: 0.1})
@@ -42,14 +45,21 @@ func TestPlayersWalkOverUDP(t *testing.T) {
 		t.Fatal(err)
 	}
 	position := func(s *walker) *game.Vec { return &s.At }
-	address := newServer(t, worker.Game(game.Options{Kinds: []game.Kind{{
+	address = newServer(t, worker.Game(game.Options{Kinds: []game.Kind{{
 		Name: "field", New: func(r *game.Room) game.Logic {
 			return &field{game.NewWorld(r, game.WorldOptions[walker]{Schema: schema, Position: position})}
 		},
 	}}}))
+	return address, rooms.Options[walker]{Schema: schema, Position: position}
+}
+
+// TestPlayersWalkOverUDP has two players walk apart, each of whom sees the other
+// arrive, and then be gone.
+func TestPlayersWalkOverUDP(t *testing.T) {
+	address, opts := newField(t)
 	var players [2]*rooms.Player[walker]
 	for i := range players {
-		p, err := rooms.Dial(t.Context(), address, client.Options{}, rooms.Options[walker]{Schema: schema, Position: position})
+		p, err := rooms.Dial(t.Context(), address, client.Options{}, opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,4 +122,86 @@ func TestPlayersWalkOverUDP(t *testing.T) {
 	if err := left.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// cut is a socket over which nothing comes any more once it is cut.
+type cut struct {
+	*net.UDPConn
+	is atomic.Bool
+}
+
+func (c *cut) Read(b []byte) (int, error) {
+	for {
+		n, err := c.UDPConn.Read(b)
+		if err != nil || !c.is.Load() {
+			return n, err
+		}
+	}
+}
+
+func (c *cut) Write(b []byte) (int, error) {
+	if c.is.Load() {
+		return len(b), nil
+	}
+	return c.UDPConn.Write(b)
+}
+
+// TestPlayerComesBack cuts a player's connection, who goes on in its room by another.
+func TestPlayerComesBack(t *testing.T) {
+	address, opts := newField(t)
+	var socket atomic.Pointer[cut] // the newest
+	p, err := rooms.Dial(t.Context(), address, client.Options{
+		Reconnect: true, IdleTimeout: time.Second, KeepaliveInterval: 200 * time.Millisecond,
+		DialUDP: func(ctx context.Context, address string) (net.Conn, error) {
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, "udp", address)
+			if err != nil {
+				return nil, err
+			}
+			c := &cut{UDPConn: conn.(*net.UDPConn)}
+			socket.Store(c)
+			return c, nil
+		},
+	}, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Join(rooms.Join{Game: "field", Name: "walker", Room: 77}); err != nil {
+		t.Fatal(err)
+	}
+	frame := time.NewTicker(time.Second / 60)
+	defer frame.Stop()
+	var players []uint32
+	lost := false
+	for range 60 * 60 {
+		<-frame.C
+		for _, e := range p.Update(p.Now()) {
+			switch e.Kind {
+			case rooms.Joined:
+				if e.Room != 77 {
+					t.Errorf("joined %+v", e)
+				}
+				players = append(players, e.Player)
+			case rooms.Placed:
+				if !lost && len(players) == 1 {
+					socket.Load().is.Store(true)
+				}
+			case rooms.Disconnected:
+				lost = true
+			case rooms.Refused, rooms.Left:
+				t.Fatalf("%v: %+v", e.Kind, e)
+			default:
+			}
+		}
+		if _, placed := p.At(); lost && placed && len(p.View(nil)) > 0 {
+			if len(players) < 2 || players[0] == players[1] {
+				t.Errorf("was in the room as %v", players)
+			}
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("did not come back: %+v", p.Stats())
 }
