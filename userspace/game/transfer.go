@@ -105,9 +105,6 @@ func (t *Transfers) Send(p *Player, name string, data []byte) error {
 	return nil
 }
 
-// Active is how many transfers are under way.
-func (t *Transfers) Active() int { return len(t.open) }
-
 func (t *Transfers) of(p *Player) *transfer {
 	for _, x := range t.open {
 		if x.to == p {

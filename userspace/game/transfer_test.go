@@ -124,7 +124,7 @@ func TestTransfers(t *testing.T) {
 					t.Errorf("reader %d has %d bytes in %d parts", i, r.have, r.parts)
 				}
 			}
-			if n := w.room(1).logic.(*library).data.Active(); n != 0 {
+			if n := len(w.room(1).logic.(*library).data.open); n != 0 {
 				t.Errorf("%d transfers are under way", n)
 			}
 			if n := w.total(metrics.Transfers); n != 3 {
@@ -180,8 +180,8 @@ func TestTransferRefuses(t *testing.T) {
 		w.run(uint64(time.Second))
 	}
 	r.hear()
-	if r.have != 6000 || last().data.Active() != 0 || w.total(metrics.TransfersStalled) != 1 {
-		t.Errorf("%d bytes, %d transfers under way, %d given up", r.have, last().data.Active(), w.total(metrics.TransfersStalled))
+	if r.have != 6000 || len(last().data.open) != 0 || w.total(metrics.TransfersStalled) != 1 {
+		t.Errorf("%d bytes, %d transfers under way, %d given up", r.have, len(last().data.open), w.total(metrics.TransfersStalled))
 	}
 	r.say(typeAsk, number(1))
 	last().book = book(20_001)
@@ -193,7 +193,7 @@ func TestTransferRefuses(t *testing.T) {
 	}
 	w.run(uint64(time.Second))
 	r.leave()
-	if last().data.Active() != 0 {
+	if len(last().data.open) != 0 {
 		t.Error("a transfer to who left")
 	}
 }
@@ -208,12 +208,81 @@ func TestTransfersWait(t *testing.T) {
 	r.say(typeAsk, number(1))
 	last().room.OnTickStart(func(Tick) { w.spent[0] += 12 * ms })
 	w.run(uint64(20 * time.Second))
-	if r.hear(); r.parts != 0 || last().data.Active() != 1 {
-		t.Errorf("%d parts, %d transfers under way", r.parts, last().data.Active())
+	if r.hear(); r.parts != 0 || len(last().data.open) != 1 {
+		t.Errorf("%d parts, %d transfers under way", r.parts, len(last().data.open))
 	}
 	w.nodes[0].level = 0
 	w.run(20 * ms)
 	if r.hear(); r.parts == 0 {
 		t.Error("nothing comes once there is time")
 	}
+}
+
+// Whatever a player confirms, no more is on its way to it than the window, and each
+// transfer ends when all of it has been confirmed, or it leaves.
+func FuzzTransferConfirmations(f *testing.F) {
+	f.Add([]byte{0, 0, 6, 10, 6, 20, 6, 40, 3, 200, 6, 80})
+	f.Add([]byte{0, 0, 6, 5, 1, 9, 2, 9, 5, 3, 4, 0, 0, 0, 6, 10})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		const size, window = 50_000, 8000
+		opts, last := libraries(book(size), TransferOptions{Part: 1000, Window: window, Patience: time.Second})
+		w := newWorld(t, 1, opts)
+		r := &reader{peer: w.connect(0)}
+		r.join("library", 1)
+		confirmed := 0
+		for ; len(script) >= 2; script = script[2:] {
+			n := int(script[1]) * size / 255
+			m := message.LargeDataTransfer{ID: r.part.ID, Name: "book", Size: size, Offset: uint64(n)}
+			switch script[0] % 7 {
+			case 0:
+				r.say(typeAsk, number(1))
+			case 1:
+				m.ID++
+				r.sayMessage(&m)
+			case 2:
+				m.Size += uint64(n)
+				r.sayMessage(&m)
+			case 3:
+				w.run(uint64(n) * 50_000)
+			case 4:
+				// Its room is another then.
+				r.leave()
+				r.join("library", 1)
+				r.part, r.have, confirmed, r.got = message.LargeDataTransfer{}, 0, 0, nil
+			case 5:
+				m.Offset, m.Data = 0, make([]byte, n)
+				r.sayMessage(&m)
+			default:
+				open := last().data.of(last().room.players[0])
+				r.sayMessage(&m)
+				if legal := open != nil && open.id == m.ID && n <= r.have && n >= confirmed; legal {
+					confirmed = n
+					if done := last().data.of(open.to) == nil; done != (n == size) {
+						t.Fatalf("confirmed %d of %d bytes, done: %t", n, size, done)
+					}
+				}
+			}
+			w.run(20 * ms)
+			before := r.part.ID
+			for _, o := range r.got {
+				if o.Type != message.TypeLargeDataTransfer {
+					continue
+				}
+				kept := r.got
+				r.got = []session.Message{o}
+				r.hear()
+				r.got = kept
+				if id := r.part.ID; id != before {
+					before, confirmed, r.have = id, 0, len(r.part.Data)
+				}
+			}
+			r.got = nil
+			if r.have-confirmed > window {
+				t.Fatalf("%d bytes on their way", r.have-confirmed)
+			}
+			if n := len(last().data.open); n > 1 {
+				t.Fatalf("%d transfers to one player", n)
+			}
+		}
+	})
 }

@@ -1,8 +1,8 @@
 // Package heist plays Police and Thief from the outside and checks what the server
 // promises: that every player is told of every event that it is to be told of, once
 // and in order; that what it sees is so; that it sees nothing that is hidden from it;
-// that nobody breaks the rules; and that the recordings of rounds which it hands out
-// come to what was told.
+// that nobody breaks the rules; that whom it hears and watches it may hear and watch; and
+// that the recordings of rounds which are handed out come to what was told.
 //
 // What was to be seen the bots learn from a server that was started to be checked.
 // Any other they check by the rules, and by what is told agreeing with itself.
