@@ -125,14 +125,19 @@ func (s *Streams) take(p *Player, raw session.Message) (number uint32, err error
 }
 
 func (s *Streams) voice(p *Player, m *message.MediaStream) {
+	n := s.room.node
+	if n.thinning() > 2 {
+		n.count.Add(metrics.FramesDropped, 1)
+		return
+	}
 	s.to = s.to[:0]
 	for _, l := range s.room.players {
 		if l != p && s.opts.Hears(l, p, m.Media) {
 			s.to = append(s.to, l)
 		}
 	}
-	if s.room.node.thinning() > 2 || !s.afford() {
-		s.room.node.count.Add(metrics.FramesDropped, 1)
+	if !s.afford() {
+		n.count.Add(metrics.FramesDropped, 1)
 		return
 	}
 	s.send(p, m, session.Normal)

@@ -31,8 +31,8 @@ type TransferOptions struct {
 	// Default 4.
 	PartsPerTick int
 
-	// Patience is how long a player may take to confirm anything before its
-	// transfer is given up. Default 10 s.
+	// Patience is how long a player may take to confirm all that is on its way
+	// before its transfer is given up. Default 10 s.
 	Patience time.Duration
 }
 
@@ -71,7 +71,8 @@ type transfer struct {
 	data      []byte
 	sent      int
 	confirmed int
-	heard     uint64 // of a confirmation last, or began to wait for one
+	mark      int    // what has to be confirmed
+	since     uint64 // it is waited for
 	begun     bool
 }
 
@@ -127,9 +128,11 @@ func (t *Transfers) confirmed(p *Player, m *message.LargeDataTransfer) error {
 	case m.Offset > uint64(x.sent) || m.Offset < uint64(x.confirmed):
 		return message.ErrNumber
 	case m.Offset == uint64(x.confirmed) && len(x.data) > 0:
-		return nil // nothing new, and no reason to wait longer
+		return nil
 	}
-	x.confirmed, x.heard = int(m.Offset), t.room.Now()
+	if x.confirmed = int(m.Offset); x.confirmed >= x.mark {
+		x.mark, x.since = x.sent, t.room.Now()
+	}
 	if x.confirmed == len(x.data) && x.begun {
 		t.end(x)
 	}
@@ -148,7 +151,7 @@ func (t *Transfers) tick(k Tick) {
 	now := t.room.Now()
 	t.open = slices.DeleteFunc(t.open, func(x *transfer) bool {
 		waits := x.begun && (x.sent > x.confirmed || len(x.data) == 0)
-		stalled := waits && now-x.heard > uint64(t.opts.Patience)
+		stalled := waits && now-x.since > uint64(t.opts.Patience)
 		if stalled {
 			t.room.node.count.Add(metrics.TransfersStalled, 1)
 		}
@@ -183,7 +186,7 @@ func (t *Transfers) sendPart(x *transfer) bool {
 	*m = message.LargeDataTransfer{}
 	o.Priority = session.Low
 	if x.sent == x.confirmed {
-		x.heard = t.room.Now()
+		x.mark, x.since = x.sent+size, t.room.Now()
 	}
 	x.begun = true
 	x.sent += size

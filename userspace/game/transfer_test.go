@@ -174,9 +174,9 @@ func TestTransferRefuses(t *testing.T) {
 		t.Errorf("%d bytes after the first confirmation", r.have)
 	}
 
-	// Saying the same again gains no time.
-	for range 11 {
-		r.confirm(2000)
+	// Saying the same again gains no time, nor does saying little more.
+	for n := range 11 {
+		r.confirm(2000 + n/2)
 		w.run(uint64(time.Second))
 	}
 	r.hear()
