@@ -45,6 +45,9 @@ type Room struct {
 	emptied  uint64 // when the last player left
 	latest   uint64 // of Now
 
+	asked     uint64 // in which tick
+	askPanics int    // of hooks that answer
+
 	kicked  []*Player // during a call into the logic
 	closing bool
 	shut    bool // and the directory knows
@@ -166,6 +169,17 @@ func (r *Room) call(f func()) (err error) {
 	defer r.rescue(&err)
 	f()
 	return nil
+}
+
+// ask calls a hook that answers for one player or entity at a time. It is not called
+// any more in a tick in which that has panicked again and again.
+func (r *Room) ask(f func()) {
+	if r.asked != r.ticks {
+		r.asked, r.askPanics = r.ticks, 0
+	}
+	if r.askPanics < maxTickPanics && r.call(f) != nil {
+		r.askPanics++
+	}
 }
 
 // arrive takes a letter of a client, in its turn. What may be lost is only taken

@@ -124,6 +124,12 @@ func (s *Streams) take(p *Player, raw session.Message) (number uint32, err error
 	return 0, nil
 }
 
+// hears asks StreamOptions.Hears. Who it panics over hears nothing.
+func (s *Streams) hears(listener, speaker *Player, media message.Media) (hears bool) {
+	s.room.ask(func() { hears = s.opts.Hears(listener, speaker, media) })
+	return hears
+}
+
 func (s *Streams) voice(p *Player, m *message.MediaStream) {
 	n := s.room.node
 	if n.thinning() > 2 {
@@ -132,7 +138,7 @@ func (s *Streams) voice(p *Player, m *message.MediaStream) {
 	}
 	s.to = s.to[:0]
 	for _, l := range s.room.players {
-		if l != p && s.opts.Hears(l, p, m.Media) {
+		if l != p && s.hears(l, p, m.Media) {
 			s.to = append(s.to, l)
 		}
 	}
@@ -157,7 +163,7 @@ func (s *Streams) video(p *Player, m *message.MediaStream) {
 	for _, l := range s.room.players {
 		switch {
 		case l == p:
-		case !s.opts.Hears(l, p, m.Media):
+		case !s.hears(l, p, m.Media):
 			f.set(l.index, false)
 		case m.Media == message.KeyFrame || f.has(l.index):
 			s.to = append(s.to, l)

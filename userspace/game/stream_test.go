@@ -15,6 +15,7 @@ type studio struct {
 	room    *Room
 	streams *Streams
 	deaf    map[[2]uint32]bool // listener, speaker
+	panics  uint32             // listener over whom Hears does
 }
 
 func (l *studio) Join(*Player) error { return nil }
@@ -29,6 +30,9 @@ func studios(o StreamOptions) (opts Options, last func() *studio) {
 			l = &studio{room: r, deaf: map[[2]uint32]bool{}}
 			o := o
 			o.Hears = func(listener, speaker *Player, _ message.Media) bool {
+				if listener.ID() == l.panics {
+					panic("hears")
+				}
 				return !l.deaf[[2]uint32{listener.ID(), speaker.ID()}]
 			}
 			l.streams = NewStreams(r, o)
@@ -72,6 +76,35 @@ func (p *peer) watched(stream uint16) (numbers []uint32) {
 	}
 	p.got = nil
 	return numbers
+}
+
+// Who Hears panics over hears nothing, and the others do.
+func TestPanicsOfHears(t *testing.T) {
+	opts, last := studios(StreamOptions{Media: films})
+	w := newWorld(t, 1, opts)
+	var all []*peer
+	for range 4 {
+		p := w.connect(0)
+		p.join("studio", 1)
+		all = append(all, p)
+	}
+	last().panics = 2
+	for i := range uint32(3) {
+		all[0].film(message.Audio, i)
+		w.run(uint64(time.Second) / 60)
+	}
+	for i, p := range all {
+		want := []uint32{0, 1, 2}
+		if i < 2 {
+			want = nil
+		}
+		if got := p.watched(1); !slices.Equal(got, want) {
+			t.Errorf("player %d heard %v, want %v", i+1, got, want)
+		}
+	}
+	if n := w.total(metrics.GamePanics); n != 3 {
+		t.Errorf("%d panics", n)
+	}
 }
 
 func TestStreams(t *testing.T) {

@@ -112,9 +112,6 @@ type World[T any] struct {
 	viewing *viewer   // whom admit is about
 	admit   func(ID) bool
 
-	panics   int    // of Hidden
-	panicked uint64 // in which tick
-
 	weigh func(ID) float32
 	at    func(mover int) (Vec, bool)
 
@@ -202,16 +199,10 @@ func NewWorld[T any](r *Room, o WorldOptions[T]) *World[T] {
 	return w
 }
 
-// hides asks WorldOptions.Hidden. What it panics over is hidden, as is everything else
-// when that happens again and again in one tick.
-func (w *World[T]) hides(p *Player, id ID) (hidden bool) {
-	if w.panicked != w.tick {
-		w.panicked, w.panics = w.tick, 0
-	}
-	hidden = true
-	if w.panics < maxTickPanics && w.room.call(func() { hidden = w.opts.Hidden(p, id) }) != nil {
-		w.panics++
-	}
+// hides asks WorldOptions.Hidden. What it panics over is hidden.
+func (w *World[T]) hides(p *Player, id ID) bool {
+	hidden := true
+	w.room.ask(func() { hidden = w.opts.Hidden(p, id) })
 	return hidden
 }
 
