@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // command is one sub-command. Its error is printed; errNotClean is a verdict
@@ -40,8 +41,9 @@ var errNotClean = errors.New("not clean")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second signal ends the program at once.
-	context.AfterFunc(ctx, stop)
+	// A second signal ends the program at once, but not a copy: timeout(1) sends
+	// one to the process and one to its group.
+	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, stop) })
 	os.Exit(dispatch(ctx, os.Args[1:], os.Stdout))
 }
 

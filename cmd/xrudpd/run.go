@@ -165,15 +165,22 @@ func wait(log zerolog.Logger, cfg config.Config, server *serve.Server, before *s
 	}
 }
 
-// shutdown takes leave of the clients; another signal cuts it short.
+// shutdown takes leave of the clients; another signal cuts it short. One within a
+// second is a copy: timeout(1) sends one to the process and one to its group.
 func shutdown(cfg config.Config, server *serve.Server, signals <-chan os.Signal) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(cfg.ShutdownTimeout))
 	defer cancel()
+	began := time.Now()
 	go func() {
-		select {
-		case <-signals:
-			cancel()
-		case <-ctx.Done():
+		for {
+			select {
+			case <-signals:
+				if time.Since(began) >= time.Second {
+					cancel()
+				}
+			case <-ctx.Done():
+				return
+			}
 		}
 	}()
 	return server.Shutdown(ctx)
