@@ -90,6 +90,7 @@ func (l *labour) Tick(t game.Tick) {
 type seat struct {
 	arena *arena
 	node  *node
+	token byte
 	value any
 	bot   *bot
 	ended chan client.Event
@@ -136,25 +137,32 @@ func newServer(t *testing.T, seed uint64, nodes int, o policethief.Options, opts
 	return a
 }
 
-// enter has more bots come, to one node after the other.
+// enter has more bots come.
 func (a *arena) enter(bots int) {
 	for range bots {
-		i := a.came
-		a.came++
-		s := &seat{arena: a, node: a.nodes[i%len(a.nodes)], ended: make(chan client.Event, 1)}
-		s.bot = newBot(play.New(end{s}, options()), a.seed<<16+uint64(i), time.Second, &a.replays)
-		a.seats = append(a.seats, s)
-		s.node.Open(s)
-		if err := s.bot.play.Join(play.Join{Game: protocol.Name, Version: protocol.Version, Name: "bot", Token: []byte{byte(i)}}); err != nil {
-			a.t.Fatal(err)
-		}
+		a.come(byte(a.came))
 	}
 }
 
-// leave has a bot's connection end.
-func (a *arena) leave(i int) {
-	a.seats[i].node.Close(a.seats[i])
+// come has a bot come, to the node after that of the last.
+func (a *arena) come(token byte) {
+	i := a.came
+	a.came++
+	s := &seat{arena: a, node: a.nodes[i%len(a.nodes)], token: token, ended: make(chan client.Event, 1)}
+	s.bot = newBot(play.New(end{s}, options()), a.seed<<16+uint64(i), time.Second, &a.replays)
+	a.seats = append(a.seats, s)
+	s.node.Open(s)
+	if err := s.bot.play.Join(play.Join{Game: protocol.Name, Version: protocol.Version, Name: "bot", Token: []byte{token}}); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// leave has a bot's connection end, and returns the bot's token.
+func (a *arena) leave(i int) (token byte) {
+	s := a.seats[i]
+	s.node.Close(s)
 	a.seats = slices.Delete(a.seats, i, i+1)
+	return s.token
 }
 
 func (*seat) ID() uint64                             { return 1 }

@@ -228,10 +228,12 @@ func (b *bot) watching(w *protocol.Watching) error {
 	return nil
 }
 
-// side notes who plays in a round.
+// side notes who plays in a round, and whose camera begins anew.
 func (b *bot) side(e *rules.Event) {
 	m := &b.media
 	switch {
+	case e.Kind == rules.PlayerReturned && uint32(e.Player) == m.watched.Player:
+		m.watched.Began = false
 	case e.Kind == rules.PhaseBegan && e.Phase == rules.Countdown:
 		m.drawn = e.Round
 		m.sides = make(map[rules.PlayerID]rules.Role)

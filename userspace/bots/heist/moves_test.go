@@ -30,17 +30,22 @@ func TestRoundsWhileRoomMoves(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a := newHaunted(t, 5, tt.nodes, policethief.Options{Rules: short(), Truth: true})
+			a := newHaunted(t, 15, tt.nodes, policethief.Options{Rules: short(), Truth: true})
 			a.delay, a.loss = tt.delay, tt.loss
 			for _, n := range a.nodes {
 				n.slow = uint64(tt.letters)
 			}
 			a.enter(12)
-			for range 6 {
+			for n := range 6 {
 				a.run(4 * time.Second)
-				// Some come and go, also in the middle of a round.
-				a.leave(1 + a.rng.IntN(len(a.seats)-1))
-				a.enter(1)
+				// Some come and go, also in the middle of a round, or come back.
+				token := a.leave(1 + a.rng.IntN(len(a.seats)-1))
+				if n%2 == 0 {
+					a.enter(1)
+					continue
+				}
+				a.run(time.Duration(a.rng.Int64N(int64(time.Second))))
+				a.come(token)
 			}
 			a.run(2 * time.Second)
 			moved := a.count.Get(metrics.RoomsMoved)

@@ -448,6 +448,27 @@ func TestVerifierLimitsSpeed(t *testing.T) {
 	}
 }
 
+// Who comes into sight when nobody may move any more has moved before that.
+func TestVerifierComparesPhasesOfSight(t *testing.T) {
+	cfg := Config{}.withDefaults()
+	v := NewVerifier(cfg, cop, 0)
+	start := NewWorld(cfg.Cells, 0).Corner(Vec{})
+	see := func(tick uint32, phase Phase, moved Coord) (violations int) {
+		s := State{Tick: tick, Round: 1, Phase: phase, Until: 1100}
+		v.State(s, []PlayerState{{ID: robber, Role: Thief, Pos: start.Add(Vec{moved, 0})}})
+		_, violations = v.Violations()
+		return violations
+	}
+	see(1000, Chase, 0)
+	v.State(State{Tick: 1020, Round: 1, Phase: Results, Until: 1100}, nil)
+	if n := see(1030, Results, Unit); n != 0 {
+		t.Errorf("%d violations of who moved in time", n)
+	}
+	if n := see(1040, Results, Unit+1); n != 1 {
+		t.Errorf("%d violations of who moved after the end", n)
+	}
+}
+
 func TestVisibilityInView(t *testing.T) {
 	g := staged(t, Chase)
 	put(g, cop, street(g))

@@ -74,7 +74,6 @@ type Verifier struct {
 	mapSeed    uint32
 	stateTick  uint32
 	stateRound uint32
-	statePhase Phase
 }
 
 // member is what a Verifier knows of a player.
@@ -90,6 +89,7 @@ type member struct {
 	seen      bool // in a state
 	seenAt    uint32
 	seenRound uint32
+	seenPhase Phase
 	last      PlayerState
 	allowance int64
 }
@@ -310,7 +310,8 @@ func (v *Verifier) phaseBegan(e *Event) {
 		}
 		*m = member{
 			total: m.total + m.score, fresh: m.fresh,
-			seen: m.seen, seenAt: m.seenAt, seenRound: m.seenRound, last: m.last, allowance: m.allowance,
+			seen: m.seen, seenAt: m.seenAt, seenRound: m.seenRound, seenPhase: m.seenPhase,
+			last: m.last, allowance: m.allowance,
 		}
 	}
 	clear(v.collected)
@@ -436,14 +437,14 @@ func (v *Verifier) State(s State, players []PlayerState) {
 	for i := range players {
 		v.player(&s, &players[i])
 	}
-	v.stateTick, v.stateRound, v.statePhase = s.Tick, s.Round, s.Phase
+	v.stateTick, v.stateRound = s.Tick, s.Round
 }
 
 func (v *Verifier) player(s *State, p *PlayerState) {
 	m := v.member(p.ID)
-	before, elapsed := m.last, s.Tick-m.seenAt
+	before, elapsed, phase := m.last, s.Tick-m.seenAt, m.seenPhase
 	again := m.seen && m.seenRound == s.Round && before.Role == p.Role
-	m.seen, m.seenAt, m.seenRound, m.last = true, s.Tick, s.Round, *p
+	m.seen, m.seenAt, m.seenRound, m.seenPhase, m.last = true, s.Tick, s.Round, s.Phase, *p
 	if p.Role != Police && p.Role != Thief || s.Phase == Lobby {
 		return
 	}
@@ -483,11 +484,11 @@ func (v *Verifier) player(s *State, p *PlayerState) {
 	}
 	speed := v.cfg.Speed(p.Role, effects)
 	frozen := s.Phase == Countdown || s.Phase == Results || s.Phase == Hide && p.Role == Police
-	if frozen && v.statePhase == s.Phase {
+	if frozen && phase == s.Phase {
 		speed = 0
 	}
 	m.allowance += int64(speed)*int64(elapsed) - int64(moved)*int64(v.cfg.TickRate)
-	if m.allowance < 0 || frozen && v.statePhase == s.Phase && moved > 0 {
+	if m.allowance < 0 || frozen && phase == s.Phase && moved > 0 {
 		v.report(SpeedExceeded, s.Tick, p.ID)
 		m.allowance = 0
 	}
