@@ -512,6 +512,51 @@ func TestTeleportVoidsClaims(t *testing.T) {
 	}
 }
 
+// What a player claims of one entity does not move the next.
+func TestAssignVoidsClaimsOfTheLast(t *testing.T) {
+	w, l, all := one(t, 1, WorldOptions[body]{})
+	v := all[0]
+	v.claim(Vec{1})
+	w.run(6 * tickTime)
+	v.hear()
+	next, _ := l.world.Add(body{At: Vec{500}, Facing: [4]float32{3: 1}})
+	l.world.Assign(l.room.players[0], next)
+	v.inputs = nil
+	w.run(3 * tickTime)
+	for range 4 {
+		v.claim(Vec{2})
+		w.run(tickTime)
+		if at := l.world.State(next).At; at != (Vec{500}) {
+			t.Fatalf("is at %v", at)
+		}
+	}
+	v.hear()
+	if v.own.ID != next || v.inputs[0] != 0 {
+		t.Fatalf("moves %v, and %v is in its snapshots", v.own.ID, v.inputs)
+	}
+	v.claim(Vec{501})
+	w.run(4 * tickTime)
+	if at := l.world.State(next).At; at != (Vec{501}) || len(l.rules) != 0 {
+		t.Errorf("is at %v after it knows, violated %v", at, l.rules)
+	}
+}
+
+// Where it was before a teleport tells nothing of a velocity.
+func TestTeleportTellsNoVelocity(t *testing.T) {
+	w, l, all := one(t, 1, WorldOptions[body]{})
+	v := all[0]
+	v.claim(Vec{1})
+	w.run(tickTime)
+	l.world.Teleport(v.own.ID, Vec{30})
+	w.run(4 * tickTime)
+	v.hear()
+	v.claim(Vec{30})
+	w.run(tickTime)
+	if b := l.world.State(v.own.ID); b.Velocity != (Vec{}) || b.At != (Vec{30}) {
+		t.Errorf("is at %v and goes %v", b.At, b.Velocity)
+	}
+}
+
 func TestEntitiesAndTheirOwners(t *testing.T) {
 	w, l, all := one(t, 3, WorldOptions[body]{MaxEntities: 5})
 	a, b := l.room.players[0], l.room.players[1]

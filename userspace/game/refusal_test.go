@@ -152,6 +152,11 @@ func TestCompressedConnect(t *testing.T) {
 	opts := relays()
 	opts.Kinds[0].New = func(r *Room) Logic {
 		r.OnJoin(func(p *Player) { tokens = append(tokens, string(p.Token())) })
+		r.OnLeave(func(p *Player) {
+			if len(p.Token()) != 0 {
+				t.Error("the token outlives joining")
+			}
+		})
 		return newRelay(r)
 	}
 	w := newWorld(t, 2, opts)
@@ -166,6 +171,8 @@ func TestCompressedConnect(t *testing.T) {
 		p.say(message.TypeConnect, payload)
 		w.settle()
 		p.connected()
+		p.leave()
+		w.settle()
 	}
 	if !slices.Equal(tokens, []string{token, token}) {
 		t.Errorf("the room got tokens %q", tokens)

@@ -303,7 +303,9 @@ func (w *World[T]) Assign(p *Player, id ID) bool {
 		w.owners[v.id.Slot] = nil
 	}
 	v.id, v.owner, v.sees = id, true, seesAround
-	v.held, v.since = false, measure{}
+	v.since = measure{}
+	// What it claimed of another entity may still be on its way.
+	v.held, v.heldUntil = v.heard, time.Duration(w.room.Now())
 	w.owners[id.Slot] = v
 	w.movement.Enter(p.Index(), w.room.Now())
 	v.heard = false
