@@ -100,3 +100,35 @@ func TestDirectoryRejectsOptions(t *testing.T) {
 		})
 	}
 }
+
+// A room is made where the load is least, in twentieths of a node's time; where it is
+// the same, where fewest players are, then where fewest rooms are.
+func TestLeastLoaded(t *testing.T) {
+	type load struct{ time, seats, rooms int }
+	tests := []struct {
+		name  string
+		nodes []load
+		want  int
+	}{
+		{"alone", []load{{900_000, 5, 5}}, 0},
+		{"time_first", []load{{400_000, 0, 0}, {100_000, 9, 9}, {300_000, 0, 0}}, 1},
+		{"time_last", []load{{400_000, 0, 0}, {300_000, 0, 0}, {100_000, 9, 9}}, 2},
+		{"about_the_same_time", []load{{110_000, 9, 0}, {140_000, 3, 0}}, 1},
+		{"players", []load{{0, 4, 0}, {0, 3, 9}, {0, 5, 0}}, 1},
+		{"rooms", []load{{0, 4, 2}, {0, 4, 1}, {0, 4, 3}}, 1},
+		{"same", []load{{0, 1, 1}, {0, 1, 1}}, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := NewDirectory(relays())
+			d.enroll(len(tt.nodes))
+			for i, l := range tt.nodes {
+				d.nodes[i].load.Store(uint32(l.time))
+				d.nodes[i].seats, d.nodes[i].rooms = l.seats, l.rooms
+			}
+			if got := d.leastLoaded(); got != tt.want {
+				t.Errorf("node %d, want %d", got, tt.want)
+			}
+		})
+	}
+}
