@@ -413,6 +413,28 @@ func TestVelocityGoesByTheTimesOfClaims(t *testing.T) {
 	}
 }
 
+// Claims that are all of one moment, while the server lost ticks, tell no velocity.
+func TestClaimsOfOneMoment(t *testing.T) {
+	w, l, all := one(t, 1, WorldOptions[body]{})
+	v := all[0]
+	say := func(x float32) {
+		v.sequence++
+		v.sayLoose(message.TypePositionUpdate, message.PositionUpdate{
+			Sequence: v.sequence, X: x, Full: true, Time: uint32(1e12 / 1e6), Orientation: message.Quaternion{3: 1},
+		}.AppendTo(nil))
+	}
+	say(1)
+	w.run(tickTime)
+	w.now += uint64(600 * time.Millisecond)
+	w.run(tickTime)
+	say(2)
+	w.run(3 * tickTime)
+	b := l.world.State(v.own.ID)
+	if far(b.At, Vec{2}) != 0 || far(b.Velocity, Vec{}) != 0 {
+		t.Errorf("is at %v and goes %v", b.At, b.Velocity)
+	}
+}
+
 func TestViolationsAreToldAndCounted(t *testing.T) {
 	w, l, all := one(t, 1, WorldOptions[body]{})
 	v := all[0]

@@ -39,7 +39,7 @@ func (w *World[T]) measure(v *viewer, state *T, m *space.Moved, now time.Duratio
 	switch {
 	case s.known && passed >= 0 && passed < measureOver && now-s.tick < measureWithin:
 		return
-	case s.known && passed >= 0 && passed < measureWithin:
+	case s.known && passed > 0 && passed < measureWithin:
 		velocity := w.opts.Velocity(state)
 		d := vecSub(m.At, s.at)
 		for k := range d {
