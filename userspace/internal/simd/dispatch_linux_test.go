@@ -38,6 +38,7 @@ func TestDispatch(t *testing.T) {
 		{"decode", func() { Decode(&good, forbidden[:n*RecordSize]) }},
 		{"validate", func() { Validate(ok, inRange, &bad, &bad, numbers, 1) }},
 		{"move", func() { Move(&good, &good, masks) }},
+		{"fletcher", func() { Fletcher(forbidden[:200]) }},
 	}
 	defer func(before bool) { useAVX2 = before }(useAVX2)
 	for _, tt := range tests {

@@ -1,10 +1,11 @@
 // Package simd holds the loops over many positions that the game runs every tick:
-// who is near whom, and which of the claimed positions are believed.
+// who is near whom, and which of the claimed positions are believed; and the one over
+// the bytes of every packet.
 //
 // Each kernel is written twice, in Go, which is the specification, and for AVX2.
-// Both give the same results bit for bit: single precision, the same order of
-// operations, no fused multiplication and addition, denormals as they are. The
-// build tag purego leaves only Go.
+// Both give the same results bit for bit: for positions that means single precision,
+// the same order of operations, no fused multiplication and addition, denormals as they
+// are. The build tag purego leaves only Go.
 //
 // Functions keep nothing of what they are given and may run concurrently on
 // memory that does not overlap. None may be given the same memory twice, unless
@@ -130,3 +131,8 @@ func Move(to, from *Points, mask []uint64) {
 	}
 	move(to, from, mask)
 }
+
+// Fletcher returns the sum of the bytes of b and the sum of the sums up to each byte,
+// both modulo 256 in their low eight bits; the others mean nothing. It is the checksum
+// of PROTOCOL.md without its dressing, after Fletcher (1982).
+func Fletcher(b []byte) (sum1, sum2 uint32) { return fletcher(b) }

@@ -79,3 +79,14 @@ func move(to, from *Points, mask []uint64) {
 		moveGeneric(to, from, mask, done)
 	}
 }
+
+// fletcherBlock is how many bytes fletcherAVX2 takes at a time.
+const fletcherBlock = 32
+
+func fletcher(b []byte) (sum1, sum2 uint32) {
+	if done := len(b) &^ (fletcherBlock - 1); useAVX2 && done > 0 {
+		sum1, sum2 = fletcherAVX2(&b[0], done)
+		b = b[done:]
+	}
+	return fletcherGeneric(b, sum1, sum2)
+}

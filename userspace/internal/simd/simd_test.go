@@ -251,12 +251,45 @@ func checkMove(t *testing.T, s source, m memory, n int) {
 	}
 }
 
+func modelFletcher(b []byte) (sum1, sum2 uint8) {
+	for _, v := range b {
+		sum1 += v
+		sum2 += sum1
+	}
+	return sum1, sum2
+}
+
+func checkFletcher(t *testing.T, s source, m memory, n int) {
+	t.Helper()
+	b := m.bytes(n)
+	full := s.IntN(4) == 0
+	for i := range b {
+		if b[i] = 0xff; !full {
+			b[i] = byte(s.Uint32())
+		}
+	}
+	sum1, sum2 := Fletcher(b)
+	if want1, want2 := modelFletcher(b); uint8(sum1) != want1 || uint8(sum2) != want2 {
+		t.Fatalf("%d bytes, all ones %v: sums %#02x and %#02x, want %#02x and %#02x", n, full, uint8(sum1), uint8(sum2), want1, want2)
+	}
+}
+
 func checkAll(t *testing.T, s source, m memory, n int) {
 	t.Helper()
+	checkFletcher(t, s, m, n)
+	checkFletcher(t, s, m, 24*n)
 	checkWithin(t, s, m, n)
 	checkDecode(t, s, m, n)
 	checkValidate(t, s, m, n)
 	checkMove(t, s, m, n)
+}
+
+func TestLongestFletcher(t *testing.T) {
+	forEachImplementation(t, func(t *testing.T) {
+		for range 10 {
+			checkFletcher(t, newSource(9), heap{}, 65507)
+		}
+	})
 }
 
 func TestMatchesModel(t *testing.T) {
@@ -294,6 +327,12 @@ func FuzzBits(f *testing.F) {
 	}
 	f.Add(seed)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		want1, want2 := modelFletcher(data)
+		forEachImplementation(t, func(t *testing.T) {
+			if sum1, sum2 := Fletcher(data); uint8(sum1) != want1 || uint8(sum2) != want2 {
+				t.Fatalf("sums %#x and %#x, want %#02x and %#02x", sum1, sum2, want1, want2)
+			}
+		})
 		n := len(data) / RecordSize
 		data = data[:n*RecordSize]
 		ids, spans := make([]uint32, n), []Span{{0, uint32(n)}}
@@ -549,6 +588,7 @@ func TestNoAllocations(t *testing.T) {
 			hits.Near, hits.Far = hits.Near[:0], hits.Far[:0]
 			Within(&hits, &c.points, c.ids, c.spans[i%300], &c.areas[i%300])
 			b.apply()
+			Fletcher(b.records)
 			i++
 		}); n != 0 {
 			t.Errorf("%v allocations", n)
@@ -613,5 +653,23 @@ func BenchmarkPositions(b *testing.B) {
 				})
 			})
 		}
+	}
+}
+
+func BenchmarkFletcher(b *testing.B) {
+	s := newSource(7)
+	for _, n := range []int{40, 64, 96, 128, 256, 1200, 1472} {
+		packet := make([]byte, n)
+		for i := range packet {
+			packet[i] = byte(s.Uint32())
+		}
+		b.Run(fmt.Sprintf("bytes_%d", n), func(b *testing.B) {
+			forEachImplementation(b, func(b *testing.B) {
+				b.SetBytes(int64(n))
+				for b.Loop() {
+					Fletcher(packet)
+				}
+			})
+		})
 	}
 }

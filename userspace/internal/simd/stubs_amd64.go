@@ -23,3 +23,8 @@ func validateAVX2(ok *uint64, inRange *uint64, x *float32, y *float32, z *float3
 //
 //go:noescape
 func moveAVX2(x *float32, y *float32, z *float32, fromX *float32, fromY *float32, fromZ *float32, mask *uint64, count int)
+
+// fletcherAVX2 is fletcherGeneric for a count that is a multiple of 32 and not 0.
+//
+//go:noescape
+func fletcherAVX2(b *byte, count int) (sum1 uint32, sum2 uint32)

@@ -23,6 +23,7 @@ func main() {
 	decode()
 	validate()
 	move()
+	fletcher()
 
 	Generate()
 }
@@ -335,6 +336,66 @@ func move() {
 	INCQ(i)
 	CMPQ(i, count)
 	JNE(LabelRef("block"))
+	VZEROUPPER()
+	RET()
+}
+
+func fletcher() {
+	const block = 32
+	weights := GLOBL("weights", RODATA|NOPTR)
+	for i := range block {
+		DATA(i, U8(block-i))
+	}
+
+	TEXT("fletcherAVX2", NOSPLIT, "func(b *byte, count int) (sum1, sum2 uint32)")
+	Doc("fletcherAVX2 is fletcherGeneric for a count that is a multiple of 32 and not 0.")
+	Pragma("noescape")
+
+	b, count := pointer("b"), pointer("count")
+	zero, ones, weight := YMM(), YMM(), YMM()
+	VPXOR(zero, zero, zero)
+	VPCMPEQW(ones, ones, ones)
+	VPSRLW(Imm(15), ones, ones)
+	VMOVDQU(weights, weight)
+
+	// total is the sum of the bytes, before that of total before each block, and
+	// within that of the bytes times how far from the end of their block they are.
+	total, before, within := YMM(), YMM(), YMM()
+	for _, sum := range []VecVirtual{total, before, within} {
+		VPXOR(sum, sum, sum)
+	}
+	Label("block")
+	bytes, sum, products := YMM(), YMM(), YMM()
+	VMOVDQU(Mem{Base: b}, bytes)
+	VPADDQ(total, before, before)
+	VPSADBW(zero, bytes, sum)
+	VPADDQ(sum, total, total)
+	VPMADDUBSW(weight, bytes, products)
+	VPMADDWD(ones, products, products)
+	VPADDD(products, within, within)
+	ADDQ(Imm(block), b)
+	SUBQ(Imm(block), count)
+	JNE(LabelRef("block"))
+
+	// A sum before a block counts for each byte of it. Only its lower half matters.
+	VPSLLQ(Imm(32+5), before, before)
+	VPSRLQ(Imm(32), before, before)
+	VPADDD(before, within, within)
+	for _, out := range []struct {
+		sum  VecVirtual
+		name string
+	}{{total, "sum1"}, {within, "sum2"}} {
+		half, result := XMM(), GP32()
+		low := out.sum.AsX()
+		VEXTRACTI128(Imm(1), out.sum, half)
+		VPADDD(half, low, low)
+		VPSHUFD(Imm(0x4e), low, half)
+		VPADDD(half, low, low)
+		VPSHUFD(Imm(0xb1), low, half)
+		VPADDD(half, low, low)
+		VMOVD(low, result)
+		Store(result, Return(out.name))
+	}
 	VZEROUPPER()
 	RET()
 }
