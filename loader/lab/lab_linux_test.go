@@ -5,11 +5,13 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/xrudp/xrudp/loader/internal/ethtool"
 	"github.com/xrudp/xrudp/loader/lab"
@@ -180,6 +182,12 @@ func TestThreadedNAPI(t *testing.T) {
 	l := labtest.New(t, lab.Options{ThreadedNAPI: true, ThreadedClient: true})
 	if len(l.Server.NAPIThreads) == 0 || len(l.Client.NAPIThreads) == 0 {
 		t.Errorf("threads %v at the server's end and %v at the clients'", l.Server.NAPIThreads, l.Client.NAPIThreads)
+	}
+	for _, pid := range slices.Concat(l.Server.NAPIThreads, l.Client.NAPIThreads) {
+		// The system call has 20 for a nice value of 0, and 40 for -20.
+		if p, err := unix.Getpriority(unix.PRIO_PROCESS, pid); err != nil || p != 40 {
+			t.Errorf("thread %d has priority %d, %v", pid, p, err)
+		}
 	}
 	server := listen(t, &l.Server, l.Server.IPv4)
 	client := listen(t, &l.Client, l.Client.IPv4)
