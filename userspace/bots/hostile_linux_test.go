@@ -166,14 +166,7 @@ func squeezed(announced uint32, block []byte) []byte {
 // Whatever a client sends to a server over UDP: it is told what was wrong, that is
 // counted by its reason, and the others play on.
 func TestHostileClients(t *testing.T) {
-	axis := func(k int) snapshot.Field[walker] {
-		return snapshot.Axis(func(s *walker) *float32 { return &s.At[k] }, snapshot.Range{Min: -100, Max: 100, Resolution: 0.01},
-			func(s *walker) *float32 { return &s.Velocity[k] }, snapshot.Range{Min: -100, Max: 100, Resolution: 0.1})
-	}
-	schema, err := snapshot.NewSchema(time.Second/60, axis(0), axis(1), axis(2))
-	if err != nil {
-		t.Fatal(err)
-	}
+	schema := walkerSchema(t)
 	var counts atomic.Pointer[metrics.Set]
 	kind := game.Kind{
 		Name: "mines", New: func(r *game.Room) game.Logic { return newMinefield(schema, r) }, MaxPlayers: 4,

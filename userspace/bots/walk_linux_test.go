@@ -16,6 +16,19 @@ import (
 
 type walker struct{ At, Velocity game.Vec }
 
+func walkerSchema(t *testing.T) *snapshot.Schema[walker] {
+	t.Helper()
+	axis := func(k int) snapshot.Field[walker] {
+		return snapshot.Axis(func(s *walker) *float32 { return &s.At[k] }, snapshot.Range{Min: -100, Max: 100, Resolution: 0.01},
+			func(s *walker) *float32 { return &s.Velocity[k] }, snapshot.Range{Min: -100, Max: 100, Resolution: 0.1})
+	}
+	schema, err := snapshot.NewSchema(time.Second/60, axis(0), axis(1), axis(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
 // field is a room in which everybody has a walker.
 type field struct{ world *game.World[walker] }
 
@@ -36,14 +49,7 @@ func (f *field) Tick(game.Tick) {}
 // newField runs a server of fields, and returns its address and how to play there.
 func newField(t *testing.T) (address string, o rooms.Options[walker]) {
 	t.Helper()
-	axis := func(k int) snapshot.Field[walker] {
-		return snapshot.Axis(func(s *walker) *float32 { return &s.At[k] }, snapshot.Range{Min: -100, Max: 100, Resolution: 0.01},
-			func(s *walker) *float32 { return &s.Velocity[k] }, snapshot.Range{Min: -100, Max: 100, Resolution: 0.1})
-	}
-	schema, err := snapshot.NewSchema(time.Second/60, axis(0), axis(1), axis(2))
-	if err != nil {
-		t.Fatal(err)
-	}
+	schema := walkerSchema(t)
 	position := func(s *walker) *game.Vec { return &s.At }
 	address = newServer(t, worker.Game(game.Options{Kinds: []game.Kind{{
 		Name: "field", New: func(r *game.Room) game.Logic {
