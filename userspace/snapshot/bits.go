@@ -28,12 +28,13 @@ func (w *bitWriter) write(v uint64, n uint) {
 }
 
 // golomb appends v as an exponential Golomb code of order k: as many zeros as
-// v>>k+1 has bits after its first, then that number, then the low k bits of v. It
-// takes 64 bits at most, as for all values that schemas allow.
+// v>>k+1 has bits after its first, then that number, of 32 bits at most, then the low
+// k bits of v.
 func (w *bitWriter) golomb(v uint64, k uint) {
 	head := v>>k + 1
 	n := uint(bits.Len64(head))
-	w.write(head<<k|v&(1<<k-1), 2*n-1+k)
+	w.write(head, 2*n-1) // the zeros stand before it already
+	w.write(v&(1<<k-1), k)
 }
 
 // append copies the first n bits of src, which a bitWriter has written and
