@@ -450,6 +450,10 @@ func (b *tcpBench) dialTCP(ctx context.Context, algorithm string) (f flow, err e
 		}
 		return err
 	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// The socket may notice the deadline of ctx before ctx itself does.
+		err = errors.Join(context.DeadlineExceeded, err)
+	}
 	return f, err
 }
 
