@@ -64,23 +64,17 @@ func replay(path string) (r replayResult, err error) {
 	if err != nil {
 		return r, err
 	}
-	for ; ; r.Ticks++ {
-		for _, e := range again.Game().Events() {
-			r.Events++
-			switch {
-			case e.Kind == rules.Captured:
-				r.Captures++
-			case e.Kind == rules.PhaseBegan && e.Phase == rules.Countdown:
-				r.Rounds++
-			}
+	r.Ticks, err = again.Run(func(e *rules.Event) {
+		r.Events++
+		switch {
+		case e.Kind == rules.Captured:
+			r.Captures++
+		case e.Kind == rules.PhaseBegan && e.Phase == rules.Countdown:
+			r.Rounds++
 		}
-		more, err := again.Step()
-		if err != nil {
-			return r, err
-		}
-		if !more {
-			break
-		}
+	})
+	if err != nil {
+		return r, err
 	}
 	r.File = path
 	r.Hash = fmt.Sprintf("%016x", again.Game().Hash())

@@ -53,8 +53,8 @@ func TestRounds(t *testing.T) {
 				t.Fatalf("%d recordings", len(a.recordings))
 			}
 			again, err := rules.NewReplay(a.recordings[0])
-			for more := err == nil; more && err == nil; {
-				more, err = again.Step()
+			if err == nil {
+				_, err = again.Run(nil)
 			}
 			if err != nil {
 				t.Errorf("replay: %v", err)

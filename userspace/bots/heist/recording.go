@@ -129,18 +129,11 @@ func replay(recording []byte) (told protocol.Tally, err error) {
 	if err != nil {
 		return told, err
 	}
-	for more := true; ; {
-		for _, e := range again.Game().Events() {
-			if e.Audience == rules.ToAll {
-				m := protocol.EventOf(&e)
-				told.Add(&m)
-			}
+	_, err = again.Run(func(e *rules.Event) {
+		if e.Audience == rules.ToAll {
+			m := protocol.EventOf(e)
+			told.Add(&m)
 		}
-		if !more {
-			return told, nil
-		}
-		if more, err = again.Step(); err != nil {
-			return told, err
-		}
-	}
+	})
+	return told, err
 }

@@ -609,16 +609,16 @@ func TestRecording(t *testing.T) {
 		t.Error("the game goes on without anybody")
 	}
 	again, err := rules.NewReplay(recordings[0])
-	for more := err == nil; more && err == nil; {
-		more, err = again.Step()
+	if err == nil {
+		_, err = again.Run(nil)
 	}
 	if err != nil || again.Game().Hash() != hash.Hash() {
 		t.Errorf("replay: %v", err)
 	}
 	recordings[0][len(recordings[0])-1]++
 	again, err = rules.NewReplay(recordings[0])
-	for more := err == nil; more && err == nil; {
-		more, err = again.Step()
+	if err == nil {
+		_, err = again.Run(nil)
 	}
 	if err == nil {
 		t.Error("a recording that was changed replays")
@@ -669,8 +669,8 @@ func TestRecordingIsSent(t *testing.T) {
 	}
 	for _, x := range got {
 		again, err := rules.NewReplay(x.Data)
-		for more := err == nil; more && err == nil; {
-			more, err = again.Step()
+		if err == nil {
+			_, err = again.Run(nil)
 		}
 		if err != nil || again.Game().State().Phase != rules.Results {
 			t.Errorf("replay: %v", err)

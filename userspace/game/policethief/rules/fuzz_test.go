@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -146,11 +147,7 @@ func FuzzPlay(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		replay, err := NewReplay(recording)
-		for more := true; more && err == nil; {
-			more, err = replay.Step()
-		}
-		if err != nil {
+		if err := play(recording); err != nil {
 			t.Fatal(err)
 		}
 		if number, round := r.Round(); number > 0 {
@@ -310,10 +307,50 @@ func recordedRound(t testing.TB) (*Game, []byte) {
 
 func play(b []byte) error {
 	replay, err := NewReplay(b)
-	for more := true; more && err == nil; {
-		more, err = replay.Step()
+	if err == nil {
+		_, err = replay.Run(nil)
 	}
 	return err
+}
+
+// What happened in the game happens again, up to what was done after its last tick.
+func TestRunTellsOfEveryEvent(t *testing.T) {
+	g := New(Fast(), 5)
+	r := NewRecorder(g)
+	var want []Event
+	apply := func(in Input) {
+		t.Helper()
+		if why := r.Apply(in); why != Accepted {
+			t.Fatal(why)
+		}
+		want = append(want, g.Events()...)
+	}
+	for id := PlayerID(1); id <= 3; id++ {
+		apply(Join(id, NoRole))
+		apply(Ready(id, true))
+	}
+	for range 500 {
+		g.Step()
+		want = append(want, g.Events()...)
+	}
+	before := len(want)
+	apply(Leave(2))
+	if len(want) == before {
+		t.Fatal("nothing happened at the end")
+	}
+	recording, err := r.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := NewReplay(recording)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []Event
+	ticks, err := again.Run(func(e *Event) { got = append(got, *e) })
+	if err != nil || ticks != 500 || !slices.Equal(got, want) {
+		t.Errorf("%d ticks, %v, %d events:\n got %+v\nwant %+v", ticks, err, len(got), got, want)
+	}
 }
 
 func TestReplayRefuses(t *testing.T) {

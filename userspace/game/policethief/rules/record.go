@@ -294,7 +294,7 @@ func NewReplay(recording []byte) (*Replay, error) {
 	return &Replay{game: g, rest: d.b, start: g.tick, round: round}, nil
 }
 
-// Game returns the game as far as it has been played. Only Step may change it.
+// Game returns the game as far as it has been played. Only Step and Run may change it.
 func (r *Replay) Game() *Game { return r.game }
 
 // Step plays one tick: the inputs that came before it, and the step itself. It
@@ -321,6 +321,25 @@ func (r *Replay) Step() (more bool, err error) {
 		if answer := r.game.Apply(*in); answer != Accepted && !answer.Corrected() {
 			r.done = true
 			return false, fmt.Errorf("tick %d: %s: %w", r.game.tick, answer, ErrDiverged)
+		}
+	}
+}
+
+// Run plays what is left, and counts its ticks. each, unless it is nil, is called for
+// every event in its turn, those of the beginning and of the end included.
+func (r *Replay) Run(each func(*Event)) (ticks uint32, err error) {
+	began := r.game.tick
+	for more := true; ; {
+		for _, e := range r.game.Events() {
+			if each != nil {
+				each(&e)
+			}
+		}
+		if !more {
+			return r.game.tick - began, nil
+		}
+		if more, err = r.Step(); err != nil {
+			return 0, err
 		}
 	}
 }
