@@ -330,23 +330,35 @@ func (b *bot) say(now time.Duration, in rules.Input) {
 		return
 	}
 	b.said[key] = now
-	b.number++
-	var m message.Message
+	sent := false
 	switch in.Kind {
 	case rules.KindReady:
-		m = &message.ReliableCommand{Number: b.number, Command: protocol.CommandReady, Args: msgp.AppendBool(nil, in.On)}
+		sent = b.command(protocol.CommandReady, msgp.AppendBool(nil, in.On))
 	case rules.KindRematch:
-		m = &message.ReliableCommand{Number: b.number, Command: protocol.CommandRematch, Args: msgp.AppendBool(nil, in.On)}
+		sent = b.command(protocol.CommandRematch, msgp.AppendBool(nil, in.On))
 	case rules.KindAction:
-		m = b.action(in)
+		b.number++
+		sent = b.send(b.action(in))
 	default:
-		return
 	}
+	if sent {
+		b.found.Said++
+	}
+}
+
+// command sends a command, and reports whether there was room for it.
+func (b *bot) command(name string, args []byte) bool {
+	b.number++
+	return b.send(&message.ReliableCommand{Number: b.number, Command: name, Args: args})
+}
+
+// send sends a reliable message to the game, and reports whether there was room for it.
+func (b *bot) send(m message.Message) bool {
 	if b.play.Send(client.ReliableOrdered, protocol.Channel, m) != nil {
 		b.found.PutOff++
-		return
+		return false
 	}
-	b.found.Said++
+	return true
 }
 
 func (b *bot) action(in rules.Input) *message.PlayerAction {

@@ -4,7 +4,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/xrudp/xrudp/userspace/client"
 	"github.com/xrudp/xrudp/userspace/game/policethief/protocol"
 	"github.com/xrudp/xrudp/userspace/game/policethief/rules"
 	"github.com/xrudp/xrudp/userspace/message"
@@ -165,12 +164,10 @@ func (b *bot) sample(now time.Duration) {
 	}
 	from := p.before
 	to := min(max(newest, uint32(p.at/interval)+1), from+protocol.MaxTicks-1)
-	if b.play.Send(client.ReliableOrdered, protocol.Channel, &protocol.AskTruth{From: from, To: to}) != nil {
-		b.found.PutOff++
-		return
+	if b.send(&protocol.AskTruth{From: from, To: to}) {
+		p.waiting = true
+		b.found.Samples++
 	}
-	p.waiting = true
-	b.found.Samples++
 }
 
 func (b *bot) tellTruth(m *protocol.Truth) error {

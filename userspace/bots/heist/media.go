@@ -178,7 +178,7 @@ func (b *bot) lookOn(now time.Duration) {
 	if b.own.Wish != uint8(rules.Spectator) {
 		if m.wished == 0 || now-m.wished > patience {
 			m.wished = now
-			b.commandFor(protocol.CommandRole, msgp.AppendUint8(nil, uint8(rules.Spectator)))
+			b.command(protocol.CommandRole, msgp.AppendUint8(nil, uint8(rules.Spectator)))
 		}
 		return
 	}
@@ -199,20 +199,9 @@ func (b *bot) lookOn(now time.Duration) {
 		slices.Sort(cameras)
 		next = cameras[int(now/time.Second)%len(cameras)]
 	}
-	if b.commandFor(protocol.CommandWatch, msgp.AppendUint32(nil, uint32(next))) {
+	if b.command(protocol.CommandWatch, msgp.AppendUint32(nil, uint32(next))) {
 		m.asked, m.former, m.waiting = next, m.asked, true
 	}
-}
-
-// commandFor sends a command.
-func (b *bot) commandFor(name string, args []byte) bool {
-	b.number++
-	m := &message.ReliableCommand{Number: b.number, Command: name, Args: args}
-	if b.play.Send(client.ReliableOrdered, protocol.Channel, m) != nil {
-		b.found.PutOff++
-		return false
-	}
-	return true
 }
 
 func (b *bot) watching(w *protocol.Watching) error {

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"sync"
 
-	"github.com/xrudp/xrudp/userspace/client"
 	"github.com/xrudp/xrudp/userspace/game/policethief/protocol"
 	"github.com/xrudp/xrudp/userspace/game/policethief/rules"
 	"github.com/xrudp/xrudp/userspace/message"
@@ -68,13 +67,9 @@ func (b *bot) askRecording() {
 	if !r.due || b.ending != 0 {
 		return
 	}
-	b.number++
-	m := &message.ReliableCommand{Number: b.number, Command: protocol.CommandRecording}
-	if b.play.Send(client.ReliableOrdered, protocol.Channel, m) != nil {
-		b.found.PutOff++
-		return
+	if b.command(protocol.CommandRecording, nil) {
+		r.due, r.pending, r.number = false, true, b.number
 	}
-	r.due, r.pending, r.number = false, true, b.number
 }
 
 // noRecording hears that something was refused.
