@@ -18,11 +18,7 @@ func On[M any, P interface {
 }](r *Room, f func(p *Player, m P) error) {
 	m := P(new(M))
 	r.register(m.Kind(), func(p *Player, raw session.Message) (number uint32, err error) {
-		payload, err := r.node.codec.Expand(raw.Payload, r.kind.MaxMessage)
-		if err != nil {
-			return 0, err
-		}
-		if err := message.Parse(payload, m); err != nil {
+		if _, err := r.node.parse(raw.Payload, r.kind.MaxMessage, m); err != nil {
 			return 0, err
 		}
 		switch m := any(m).(type) {

@@ -59,8 +59,10 @@ func (n *Node) take(id uint32) {
 	r := n.dir.take(id)
 	r.cost = 0
 	n.adopt(r)
-	// What it missed on its way does not mean that this node has too much to do.
-	n.count.Add(metrics.TicksLost, r.skip())
+	if r.paced == nil && len(r.players) > 0 {
+		// What it missed on its way does not mean that this node has too much to do.
+		n.count.Add(metrics.TicksLost, r.giveUp(r.Now(), maxCatchUp))
+	}
 	for node := range r.links {
 		if r.links[node].players > 0 {
 			r.say(node, &letter{kind: letterMoved}, nil, true)

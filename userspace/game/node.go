@@ -177,7 +177,7 @@ func (n *Node) dispatch(c *Client, m *session.Message) error {
 	case message.TypeConnect:
 		return n.connect(c, m)
 	case message.TypeDisconnect:
-		if _, err := n.parse(m, new(message.Disconnect)); err != nil {
+		if _, err := n.parse(m.Payload, message.MaxAsk, new(message.Disconnect)); err != nil {
 			return err
 		}
 		if c.hall == nil {
@@ -224,10 +224,10 @@ func (n *Node) rescue(err *error) {
 	}
 }
 
-// parse reads a message to the node itself, and returns its payload as it was before
-// it was compressed.
-func (n *Node) parse(m *session.Message, into message.Message) ([]byte, error) {
-	payload, err := n.codec.Expand(m.Payload, message.MaxAsk)
+// parse reads a message, and returns its payload as it was before it was compressed, of
+// so many bytes at most.
+func (n *Node) parse(payload []byte, limit int, into message.Message) ([]byte, error) {
+	payload, err := n.codec.Expand(payload, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +242,7 @@ func (n *Node) connect(c *Client, m *session.Message) error {
 	// Whatever becomes of it: who sends it has turned its back on its room.
 	n.leave(c, WhyLeft)
 	var ask message.Connect
-	payload, err := n.parse(m, &ask)
+	payload, err := n.parse(m.Payload, message.MaxAsk, &ask)
 	if err != nil {
 		return err
 	}
@@ -311,7 +311,7 @@ const listFor = uint64(250 * time.Millisecond)
 // takes in one message.
 func (n *Node) tellRooms(c *Client, m *session.Message) error {
 	var ask message.ListRooms
-	if _, err := n.parse(m, &ask); err != nil {
+	if _, err := n.parse(m.Payload, message.MaxAsk, &ask); err != nil {
 		return err
 	}
 	if !c.listed.take(n.opts.Connects, n.host.Now()) {

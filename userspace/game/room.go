@@ -490,20 +490,20 @@ func (r *Room) run(now uint64) (lost uint64) {
 			r.next += r.interval
 			r.tick(r.next - r.interval)
 		}
-		if r.next <= now {
-			lost = (now-r.next)/r.interval + 1
-			r.next += lost * r.interval
-		}
+		lost = r.giveUp(now, 0)
 	}
 	r.settle()
 	return lost
 }
 
-// skip gives up the ticks that are too late to be made up for, and returns how many.
-func (r *Room) skip() (lost uint64) {
-	now := r.Now()
-	if r.paced == nil && len(r.players) > 0 && now >= r.next+maxCatchUp*r.interval {
-		lost = (now-r.next)/r.interval - maxCatchUp + 1
+// giveUp gives up ticks that are due, but for so many of the latest, and returns how
+// many.
+func (r *Room) giveUp(now, keep uint64) (lost uint64) {
+	if now < r.next {
+		return 0
+	}
+	if due := (now-r.next)/r.interval + 1; due > keep {
+		lost = due - keep
 		r.next += lost * r.interval
 	}
 	return lost

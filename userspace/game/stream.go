@@ -100,13 +100,8 @@ func (s *Streams) take(p *Player, raw session.Message) (number uint32, err error
 	if raw.Mode.Reliable() {
 		return 0, Refuse(message.ErrDenied, "media is not for reliable messages")
 	}
-	n := s.room.node
-	payload, err := n.codec.Expand(raw.Payload, s.room.kind.MaxMessage)
-	if err != nil {
-		return 0, err
-	}
 	m := &s.frame
-	if err := message.Parse(payload, m); err != nil {
+	if _, err := s.room.node.parse(raw.Payload, s.room.kind.MaxMessage, m); err != nil {
 		return 0, err
 	}
 	switch {

@@ -111,9 +111,8 @@ type World[T any] struct {
 	viewers []*viewer // by Player.Index
 	viewing *viewer   // whom admit is about
 	admit   func(ID) bool
-
-	weigh func(ID) float32
-	at    func(mover int) (Vec, bool)
+	weigh   func(ID) float32
+	at      func(mover int) (Vec, bool)
 
 	x, y, z []float32 // of live, at the end of the tick
 	buf     []byte

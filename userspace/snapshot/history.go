@@ -157,8 +157,8 @@ type deltas struct {
 
 const cacheWays = 4
 
-// delta is an encoded change: bits at the low end of short, or, when there are
-// more than 64, from there on in deltas.bytes.
+// delta is an encoded change: bits at the low end of short, or, when there are 64
+// or more, from there on in deltas.bytes.
 type delta struct {
 	from  entry
 	to    uint32 // ordinal

@@ -53,9 +53,7 @@ func (o *RoomOptions) fillDefaults() {
 	if len(o.Players) == 0 {
 		o.Players = []int{250, 500, 1000, 2000, 4000}
 	}
-	if o.Duration == 0 {
-		o.Duration = 10 * time.Second
-	}
+	o.Duration = cmp.Or(o.Duration, 10*time.Second)
 	o.Seen = cmp.Or(o.Seen, 30)
 	o.Seed = cmp.Or(o.Seed, 1)
 }

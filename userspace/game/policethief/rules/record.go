@@ -227,16 +227,15 @@ func (g *Game) readStart(d *decoder) bool {
 		g.index[p.id] = i
 		g.clear(p)
 		switch {
-		case p.wish == Spectator:
-			spectators++
-		default:
+		case p.wish != Spectator:
 			players++
+		case p.ready:
+			return false
+		default:
+			spectators++
 		}
 		if p.ready {
 			ready++
-		}
-		if p.ready && p.wish == Spectator {
-			return false
 		}
 	}
 	g.world = NewWorld(g.cfg.Cells, g.mapSeed)
